@@ -1,0 +1,32 @@
+# Every target sets up what it needs: `make test` on a fresh clone is enough.
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: setup demo test lint bench notebooks reports clean
+
+setup: $(STAMP)
+
+# torch comes first and alone: a looser request would resolve to the newest build with its CUDA packages.
+$(STAMP): pyproject.toml constraints.txt $(shell find kernels -type f)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt scikit-build-core nanobind
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/precisionlab demo --out reports/demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
