@@ -1,0 +1,120 @@
+"""What a solver answers: a solution per problem, and how it ended.
+
+A batch holds many problems and they do not all end alike. Each carries its own status, so nothing about one problem
+has to be said by an exception that loses the others, and nothing has to be guessed from a NaN.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Array = torch.Tensor | npt.NDArray[Any]
+
+
+class Status(IntEnum):
+    """How one problem ended.
+
+    CONVERGED: the solver's documented stopping rule (or, for a direct method, its documented bound) holds.
+    MAX_ITERATIONS: the iteration cap came first; `x` is the last iterate.
+    BREAKDOWN: the arithmetic failed (overflow, a lost pivot); `x` is not to be used and may hold NaN or inf.
+    RANK_DEFICIENT: the columns of A are dependent to working precision, so the minimiser is not unique.
+    """
+
+    CONVERGED = 0
+    MAX_ITERATIONS = 1
+    BREAKDOWN = 2
+    RANK_DEFICIENT = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LstsqResult:
+    """The answer to a batch of least-squares problems.
+
+    Args:
+        x: solutions, (..., n), of the family, dtype and device of the input.
+        status: a `Status` value per problem, (...), integer.
+        iterations: iterations spent on each problem, (...), integer; 0 for a direct method.
+        trace: the iterates, (T+1, ..., n) with T the largest of `iterations`, where they were asked for; a problem
+            that stopped early stays at its last iterate. Row 0 is the starting point; a direct method has one row.
+    """
+
+    x: Array
+    status: Array
+    iterations: Array
+    trace: Array | None = None
+
+    @property
+    def converged(self) -> Array:
+        """Which problems converged.
+
+        Returns:
+            Booleans, (...), of the family of `x`.
+        """
+        converged: Array = self.status == int(Status.CONVERGED)
+        return converged
+
+    def counts(self) -> dict[Status, int]:
+        """How many problems ended in each status.
+
+        Returns:
+            Every status, in order, with its count.
+        """
+        flat = self.status.reshape(-1)
+        return {status: int((flat == int(status)).sum()) for status in Status}
+
+    def _facts(self) -> list[tuple[str, str]]:
+        family = "torch" if isinstance(self.x, torch.Tensor) else "numpy"
+        facts = [("x", f"{tuple(self.x.shape)} {str(self.x.dtype).removeprefix('torch.')} ({family})")]
+        ended = [f"{count} {status.name}" for status, count in self.counts().items() if count]
+        facts.append(("status", ", ".join(ended) or "no problems"))
+        flat = self.iterations.reshape(-1)
+        if len(flat):
+            low, high = int(flat.min()), int(flat.max())
+            facts.append(("iterations", str(low) if low == high else f"{low} to {high}"))
+        if self.trace is not None:
+            facts.append(("trace", str(tuple(self.trace.shape))))
+        return facts
+
+    def __repr__(self) -> str:
+        return f"LstsqResult({'; '.join(f'{key}: {value}' for key, value in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{key}</th><td style='text-align:left'>{value}</td></tr>"
+            for key, value in self._facts()
+        )
+        return f"<table>{rows}</table>"
+
+
+def empty_result(A: torch.Tensor, record: bool) -> LstsqResult:
+    """The answer to a batch of no problems.
+
+    Args:
+        A: matrices, (0, m, n).
+        record: whether a trace was asked for.
+
+    Returns:
+        A result whose arrays have no elements.
+    """
+    n = A.shape[-1]
+    none = torch.zeros(0, dtype=torch.int64, device=A.device)
+    trace = torch.zeros(1, 0, n, dtype=A.dtype, device=A.device) if record else None
+    x = torch.zeros(0, n, dtype=A.dtype, device=A.device)
+    return LstsqResult(x=x, status=none, iterations=none.clone(), trace=trace)
+
+
+def to_numpy(tensor: torch.Tensor) -> npt.NDArray[np.generic]:
+    """A tensor as an array of its own memory.
+
+    Args:
+        tensor: any tensor.
+
+    Returns:
+        The same values and dtype.
+    """
+    array: npt.NDArray[np.generic] = tensor.detach().cpu().numpy().copy()
+    return array

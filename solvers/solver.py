@@ -1,0 +1,116 @@
+"""The one abstraction: a solver takes min_x ‖b − A x‖₂ in batches and says, for each, how it ended.
+
+A method writes `_solve` on flattened torch tensors and nothing else. Validation, NumPy in and out, dtype, device and
+the shape of the batch are dealt with here, once, so that no method can get them wrong in a way of its own.
+
+Leading dimensions of `b` and `x0` must equal those of `A`; nothing is broadcast (use `expand`).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+
+from solvers.result import Array, LstsqResult, Status, empty_result, to_numpy
+from solvers.validation import validated
+
+
+class Solver(ABC):
+    """A method for min_x ‖b − A x‖₂.
+
+    Options are keyword-only parameters of the constructor; a solver is immutable and holds no state between solves.
+    """
+
+    underdetermined: ClassVar[bool] = False
+    """Whether m < n is allowed, answered by the minimum-norm solution."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name in the registry, or of the learned solver."""
+
+    @abstractmethod
+    def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
+        """Solve a flat batch.
+
+        Args:
+            A: matrices, (B, m, n), B >= 1, finite, float32 or float64; not to be written to.
+            b: right-hand sides, (B, m), of the same dtype and device; not to be written to.
+            x0: starting points, (B, n), or None for the method's own; not to be written to.
+            record: whether to fill `trace`.
+
+        Returns:
+            Flat tensors: x (B, n), status (B,), iterations (B,), trace (T+1, B, n) or None.
+        """
+
+    def solve(self, A: Array, b: Array, *, x0: Array | None = None, record: bool = False) -> LstsqResult:
+        """Solve min_x ‖b − A x‖₂ for each problem of a batch.
+
+        Args:
+            A: matrices, (..., m, n), float32 or float64, torch or NumPy; m >= n unless the class says otherwise.
+            b: right-hand sides, (..., m), of the same family, dtype and device.
+            x0: starting points, (..., n); a direct method checks and ignores them.
+            record: whether the iterates are kept, in `trace`.
+
+        Returns:
+            The result; its arrays are of the family, dtype and device of the input and share no memory with it.
+
+        Raises:
+            TypeError: if an argument is of the wrong family or dtype.
+            ValueError: if shapes do not fit, a dimension is empty, or an entry is NaN or inf.
+
+        Error:
+            Stated by each method. A non-finite x is reported as BREAKDOWN (or RANK_DEFICIENT), never as CONVERGED.
+        """  # noqa: DOC502 - raised by the validation that this calls
+        tensors = validated(A, b, x0, underdetermined=self.underdetermined)
+        matrix, batch = tensors["A"], tensors["A"].shape[:-2]
+        flat = {name: t.reshape(-1, *t.shape[len(batch) :]) for name, t in tensors.items()} if matrix.numel() else {}
+        # A solve is plain arithmetic in the dtype it was given: no graph, and no autocast to something shorter.
+        with torch.no_grad(), torch.autocast(matrix.device.type, enabled=False):
+            if matrix.numel():
+                result = self._solve(flat["A"], flat["b"], flat.get("x0"), record)
+            else:
+                result = empty_result(matrix.new_empty(0, *matrix.shape[-2:]), record)
+        return _restore(_flag_nonfinite(result), batch, as_numpy=not isinstance(A, torch.Tensor))
+
+
+def _flag_nonfinite(result: LstsqResult) -> LstsqResult:
+    """Turn a non-finite answer that claims success into a BREAKDOWN.
+
+    Args:
+        result: a flat result.
+
+    Returns:
+        The same, with its statuses corrected.
+    """
+    x, status = torch.as_tensor(result.x), torch.as_tensor(result.status).to(torch.int64)
+    silent = ~torch.isfinite(x).all(dim=-1) & (status != Status.RANK_DEFICIENT)
+    return replace(result, status=torch.where(silent, int(Status.BREAKDOWN), status))
+
+
+def _restore(result: LstsqResult, batch: torch.Size, *, as_numpy: bool) -> LstsqResult:
+    """Give a flat result the caller's batch shape and family.
+
+    Args:
+        result: a flat result of torch tensors.
+        batch: the leading dimensions of A.
+        as_numpy: whether the caller spoke NumPy.
+
+    Returns:
+        The result as the caller wants it.
+    """
+    x, status = torch.as_tensor(result.x), torch.as_tensor(result.status)
+    iterations = torch.as_tensor(result.iterations).to(torch.int64)
+    trace = None if result.trace is None else torch.as_tensor(result.trace)
+
+    def shaped(tensor: torch.Tensor, *shape: int) -> Array:
+        tensor = tensor.reshape(shape)
+        return to_numpy(tensor) if as_numpy else tensor
+
+    return LstsqResult(
+        x=shaped(x, *batch, x.shape[-1]),
+        status=shaped(status, *batch),
+        iterations=shaped(iterations, *batch),
+        trace=None if trace is None else shaped(trace, trace.shape[0], *batch, trace.shape[-1]),
+    )

@@ -1,0 +1,184 @@
+"""What a least-squares problem must look like, said in one line when it does not.
+
+Every message names the argument, what it got and what it wants. `TypeError` is for the wrong kind of thing (a list, an
+integer dtype, two families), `ValueError` for the right kind with wrong contents (shapes that do not fit, NaN).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from solvers.result import Array
+
+DTYPES = (torch.float32, torch.float64)
+
+
+def as_tensor(name: str, value: object) -> torch.Tensor:
+    """One array argument as a floating-point tensor, or the line that says why not.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was passed.
+
+    Returns:
+        A detached tensor; it shares memory with a tensor and never with a NumPy array.
+
+    Raises:
+        TypeError: if it is no dense array of float32 or float64.
+    """
+    if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided:
+            raise TypeError(f"{name}: got layout {value.layout}, wants a dense (strided) tensor")
+        if value.dtype not in DTYPES:
+            raise TypeError(f"{name}: got dtype {value.dtype}, wants torch.float32 or torch.float64")
+        return value.detach()
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: got a masked array, wants a numpy.ndarray without masked entries")
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind != "f" or value.dtype.itemsize not in {4, 8}:
+            raise TypeError(f"{name}: got dtype {value.dtype}, wants float32 or float64")
+        # A copy: torch takes no negative strides, foreign byte orders or read-only memory.
+        native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C", copy=True)
+        return torch.from_numpy(native)
+    raise TypeError(f"{name}: got {type(value).__name__}, wants a torch.Tensor or a numpy.ndarray")
+
+
+def as_tensors(arguments: Mapping[str, object]) -> dict[str, torch.Tensor]:
+    """Array arguments as tensors of one family, dtype and device.
+
+    Args:
+        arguments: name → value, the first being the one that the others must agree with.
+
+    Returns:
+        name → tensor.
+
+    Raises:
+        TypeError: if the families or dtypes differ, or one is no floating-point array.
+        ValueError: if the devices differ.
+    """
+    tensors = {name: as_tensor(name, value) for name, value in arguments.items()}
+    first, lead = next(iter(tensors.items()))
+    lead_is_torch = isinstance(arguments[first], torch.Tensor)
+    for name, tensor in tensors.items():
+        if isinstance(arguments[name], torch.Tensor) != lead_is_torch:
+            got, wants = type(arguments[name]).__name__, type(arguments[first]).__name__
+            raise TypeError(f"{name}: got {got}, wants {wants} like {first}")
+        if tensor.dtype != lead.dtype:
+            raise TypeError(f"{name}: got dtype {tensor.dtype}, wants {lead.dtype} like {first}")
+        if tensor.device != lead.device:
+            raise ValueError(f"{name}: got device {tensor.device}, wants {lead.device} like {first}")
+    return tensors
+
+
+def require_finite(name: str, tensor: torch.Tensor) -> None:
+    """Refuse NaN and infinity.
+
+    Args:
+        name: the argument's name, for the message.
+        tensor: its value.
+
+    Raises:
+        ValueError: if an entry is not finite.
+    """
+    if not tensor.numel():
+        return
+    # One reduction decides the common case (NaN propagates through it); counting is for the message alone.
+    low, high = torch.aminmax(tensor)
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        bad = ~torch.isfinite(tensor)
+        where = tuple(torch.nonzero(bad)[0].tolist())
+        raise ValueError(f"{name}: got {int(bad.sum())} entries that are NaN or inf (first at {where}), wants finite")
+
+
+def check_shapes(tensors: Mapping[str, torch.Tensor], *, underdetermined: bool) -> None:
+    """Refuse shapes that are no batch of least-squares problems.
+
+    Args:
+        tensors: `A` (..., m, n), `b` (..., m), and `x0` (..., n) where there is one.
+        underdetermined: whether m < n is allowed.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    A, b = tensors["A"], tensors["b"]
+    if A.ndim < 2:
+        raise ValueError(f"A: got shape {tuple(A.shape)}, wants (..., m, n)")
+    m, n = A.shape[-2:]
+    if m == 0 or n == 0:
+        raise ValueError(f"A: got shape {tuple(A.shape)}, wants m and n of at least 1")
+    if m < n and not underdetermined:
+        raise ValueError(f"A: got shape {tuple(A.shape)}, wants m >= n (solver 'svd' takes m < n)")
+    wants = (*A.shape[:-2], m)
+    if tuple(b.shape) != wants:
+        # No broadcasting: a b with one dimension too few or too many is far more often a mistake than a wish.
+        raise ValueError(f"b: got shape {tuple(b.shape)}, wants {wants} to fit A of shape {tuple(A.shape)}")
+    if "x0" in tensors:
+        wants = (*A.shape[:-2], n)
+        if tuple(tensors["x0"].shape) != wants:
+            raise ValueError(f"x0: got shape {tuple(tensors['x0'].shape)}, wants {wants} to fit A")
+
+
+def validated(A: Array, b: Array, x0: Array | None, *, underdetermined: bool) -> dict[str, torch.Tensor]:
+    """The arguments of a solve as tensors that fit.
+
+    Args:
+        A: matrices, (..., m, n).
+        b: right-hand sides, (..., m).
+        x0: starting points, (..., n), or None.
+        underdetermined: whether m < n is allowed.
+
+    Returns:
+        `A`, `b` and, where given, `x0`.
+
+    Raises:
+        TypeError: if a kind or dtype is wrong.
+        ValueError: if shapes, devices or contents are wrong.
+    """  # noqa: DOC502 - raised by the checks that this calls
+    given: dict[str, object] = {"A": A, "b": b}
+    if x0 is not None:
+        given["x0"] = x0
+    tensors = as_tensors(given)
+    check_shapes(tensors, underdetermined=underdetermined)
+    for name, tensor in tensors.items():
+        require_finite(name, tensor)
+    return tensors
+
+
+def require_count(name: str, value: object, *, least: int = 0) -> None:
+    """Refuse an option that is no whole number of at least `least`.
+
+    Args:
+        name: the option's name.
+        value: what was passed.
+        least: the smallest value allowed.
+
+    Raises:
+        TypeError: if it is no int.
+        ValueError: if it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: got {value!r}, wants an int of at least {least}")
+    if value < least:
+        raise ValueError(f"{name}: got {value}, wants at least {least}")
+
+
+def require_nonnegative(name: str, value: object, *, positive: bool = False) -> None:
+    """Refuse an option that is no finite number of at least (or above) zero.
+
+    Args:
+        name: the option's name.
+        value: what was passed; None passes, as the default it stands for.
+        positive: whether zero is refused too.
+
+    Raises:
+        TypeError: if it is no number.
+        ValueError: if it is out of range.
+    """
+    if value is None:
+        return
+    wants = "a finite number above 0" if positive else "a finite number of at least 0"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: got {value!r}, wants {wants}")
+    if not (0 < value < float("inf") or (value == 0 and not positive)):
+        raise ValueError(f"{name}: got {value}, wants {wants}")
