@@ -1,0 +1,101 @@
+"""Writing a report: a folder with the results, what they mean, and a page that shows both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from precisionlab.reporting.figure import draw_png
+from precisionlab.reporting.files import to_json, write_atomically
+from precisionlab.reporting.page import render_fragment, render_page
+from precisionlab.reporting.results import Curves, Meta
+from precisionlab.reporting.summary import conclusion, headline, summarise
+
+PAGE, PICTURE, RESULTS, ENVIRONMENT, CARD = (
+    "report.html",
+    "mse_vs_iteration.png",
+    "results.csv",
+    "environment.json",
+    "report.json",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Report:
+    """A report that was written.
+
+    Args:
+        path: Its folder.
+        results: The rows of ``results.csv``.
+        summary: The table: one row per solver and dtype, the last iterate of each.
+        conclusion: The sentences that the page opens with.
+        html: The short form that a notebook shows.
+    """
+
+    path: Path
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    conclusion: str
+    html: str
+
+    @property
+    def page(self) -> Path:
+        """The page, to be opened in a browser."""
+        return self.path / PAGE
+
+    @property
+    def picture(self) -> Path:
+        """The picture of error against iteration."""
+        return self.path / PICTURE
+
+    def __repr__(self) -> str:
+        return f"Report({str(self.path)!r}: {self.conclusion})"
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def write_report(out_dir: str | Path, curves: Curves, meta: Meta) -> Report:
+    """Write a report: page, picture, results and environment, each file atomically and the page last.
+
+    Args:
+        out_dir: The report's folder; made where it is missing, files of an older report in it are replaced.
+        curves: The results.
+        meta: What is said about them.
+
+    Returns:
+        The report, with its table.
+    """
+    out = Path(out_dir)
+    table = summarise(curves, meta.baseline)
+    said, title = conclusion(curves, meta, table), headline(curves, meta, table)
+    png = draw_png(curves, title=title, caption=_caption(meta))
+    page = render_page(curves, meta, table=table, conclusion=said, png=png)
+    html = render_fragment(curves, meta, table=table, conclusion=said, png=png)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / RESULTS, curves.to_csv())
+    write_atomically(out / ENVIRONMENT, to_json(meta.environment))
+    write_atomically(out / PICTURE, png)
+    write_atomically(out / CARD, _card(meta, said))
+    write_atomically(out / PAGE, page)
+    return Report(path=out, results=curves.frame.copy(), summary=table, conclusion=said, html=html)
+
+
+def _caption(meta: Meta) -> str:
+    return (
+        f"Median and quartiles over {meta.problems.sentence()}. Reference: {meta.reference}. The last iterate counts."
+    )
+
+
+def _card(meta: Meta, said: str) -> str:
+    card = {
+        "title": meta.title,
+        "conclusion": said,
+        "generated_at": meta.generated_at.isoformat(timespec="seconds"),
+        "command": meta.command,
+        "problems": meta.problems.sentence(),
+    }
+    return json.dumps(card, indent=2, ensure_ascii=False) + "\n"
