@@ -1,0 +1,287 @@
+"""Double-double arithmetic on torch tensors: a number as an unevaluated sum hi + lo of two float64, |lo| <= ulp(hi)/2.
+
+Problem: a residual b − A x that is all cancellation, an error far below float64's own, both for whole batches at once.
+Building block: error-free transforms. a + b = s + e and a · b = p + e hold exactly, with s and p the rounded results.
+Accuracy: +, − and ·: relative error at most about 2⁻¹⁰⁴ (u² = 2⁻¹⁰⁶); a sum of k terms: k·2⁻¹⁰⁴ Σ|terms|.
+Range: the split in `two_prod` overflows for |a| > 2⁹⁹⁶, and its error term is exact only while |a · b| > 2⁻⁹⁶⁸ (or is
+zero). `residual` scales by powers of two so that neither happens to a term that matters. Inf and NaN come out as NaN.
+
+No step may be contracted or reassociated: eager torch runs one kernel an operation and does neither.
+
+Reference: Dekker, A floating-point technique for extending the available precision, Numer. Math. 18 (1971); Ogita, Rump
+and Oishi, Accurate sum and dot product, SIAM J. Sci. Comput. 26 (2005); Li et al., XBLAS, ACM TOMS 28 (2002).
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from solvers.scaling import exponent, ldexp
+
+_SPLITTER = 2.0**27 + 1.0
+
+
+class DD(NamedTuple):
+    """A tensor of double-double numbers.
+
+    Args:
+        hi: the values rounded to float64.
+        lo: what the rounding left.
+    """
+
+    hi: torch.Tensor
+    lo: torch.Tensor
+
+
+def from_double(a: torch.Tensor) -> DD:
+    """A float tensor as double-double.
+
+    Args:
+        a: float32 or float64.
+
+    Returns:
+        The same values.
+    """
+    hi = a.double()
+    return DD(hi, torch.zeros_like(hi))
+
+
+def two_sum(a: torch.Tensor, b: torch.Tensor) -> DD:
+    """Sum a + b without error (Knuth; six operations, no condition on the order).
+
+    Args:
+        a: float64.
+        b: float64, broadcast against a.
+
+    Returns:
+        The rounded sum and its error; exact barring overflow.
+    """
+    s = a + b
+    t = s - a
+    return DD(s, (a - (s - t)) + (b - t))
+
+
+def quick_two_sum(a: torch.Tensor, b: torch.Tensor) -> DD:
+    """Sum a + b without error, where |a| >= |b| or a = 0.
+
+    Args:
+        a: float64, the larger.
+        b: float64.
+
+    Returns:
+        The rounded sum and its error.
+    """
+    s = a + b
+    return DD(s, b - (s - a))
+
+
+def split(a: torch.Tensor) -> DD:
+    """Halve a into a sum of two 26-bit halves (Veltkamp).
+
+    Args:
+        a: float64, |a| <= 2⁹⁹⁶.
+
+    Returns:
+        The halves, a = hi + lo exactly.
+    """
+    c = _SPLITTER * a
+    hi = c - (c - a)
+    return DD(hi, a - hi)
+
+
+def two_prod(a: torch.Tensor, b: torch.Tensor) -> DD:
+    """Product a · b without error (Dekker; torch offers no fused multiply-add to do it in two operations).
+
+    Args:
+        a: float64, |a| <= 2⁹⁹⁶.
+        b: float64, |b| <= 2⁹⁹⁶, broadcast against a.
+
+    Returns:
+        The rounded product and its error; exact while 2⁻⁹⁶⁸ < |a · b| < 2¹⁰²³.
+    """
+    p = a * b
+    x, y = split(a), split(b)
+    return DD(p, ((x.hi * y.hi - p) + x.hi * y.lo + x.lo * y.hi) + x.lo * y.lo)
+
+
+def negate(a: DD) -> DD:
+    """Negative −a.
+
+    Args:
+        a: any.
+
+    Returns:
+        The exact negative.
+    """
+    return DD(-a.hi, -a.lo)
+
+
+def add(a: DD, b: DD) -> DD:
+    """Sum a + b.
+
+    Args:
+        a: any.
+        b: any, broadcast against a.
+
+    Returns:
+        The sum.
+
+    Error:
+        Relative to the sum, 3·2⁻¹⁰⁶, cancellation included.
+    """
+    s, t = two_sum(a.hi, b.hi), two_sum(a.lo, b.lo)
+    s = quick_two_sum(s.hi, s.lo + t.hi)
+    return quick_two_sum(s.hi, s.lo + t.lo)
+
+
+def subtract(a: DD, b: DD) -> DD:
+    """Difference a − b.
+
+    Args:
+        a: any.
+        b: any, broadcast against a.
+
+    Returns:
+        The difference.
+    """
+    return add(a, negate(b))
+
+
+def multiply(a: DD, b: DD) -> DD:
+    """Product a · b.
+
+    Args:
+        a: any, in the range of `two_prod`.
+        b: likewise, broadcast against a.
+
+    Returns:
+        The product.
+
+    Error:
+        Relative, 7·2⁻¹⁰⁶.
+    """
+    p = two_prod(a.hi, b.hi)
+    return quick_two_sum(p.hi, p.lo + (a.hi * b.lo + a.lo * b.hi))
+
+
+def divide(a: DD, b: DD) -> DD:
+    """Quotient a / b, by long division with three float64 digits.
+
+    Args:
+        a: any, in the range of `two_prod`.
+        b: likewise, not zero.
+
+    Returns:
+        The quotient.
+
+    Error:
+        Relative, about 2⁻¹⁰³.
+    """
+    first = a.hi / b.hi
+    rest = subtract(a, multiply(b, from_double(first)))
+    second = rest.hi / b.hi
+    rest = subtract(rest, multiply(b, from_double(second)))
+    head = quick_two_sum(first, second)
+    return add(head, from_double(rest.hi / b.hi))
+
+
+def sqrt(a: DD) -> DD:
+    """The square root.
+
+    Args:
+        a: at least 0.
+
+    Returns:
+        √a, by one Newton correction of the float64 root.
+
+    Error:
+        Relative, about 2⁻¹⁰³.
+    """
+    root = torch.sqrt(a.hi)
+    rest = subtract(a, two_prod(root, root))
+    correction = rest.hi / (2.0 * torch.where(root == 0, 1.0, root))
+    return quick_two_sum(root, correction)
+
+
+def total(a: DD, dim: int = -1) -> DD:
+    """The sum along a dimension, by halves: log₂ k vectorised additions.
+
+    Args:
+        a: any.
+        dim: the dimension to sum; it must not be empty.
+
+    Returns:
+        The sums.
+    """
+    hi, lo = a.hi.movedim(dim, 0), a.lo.movedim(dim, 0)
+    while hi.shape[0] > 1:
+        half = hi.shape[0] // 2
+        pairs = add(DD(hi[:half], lo[:half]), DD(hi[half : 2 * half], lo[half : 2 * half]))
+        hi, lo = torch.cat([pairs.hi, hi[2 * half :]]), torch.cat([pairs.lo, lo[2 * half :]])
+    return DD(hi[0], lo[0])
+
+
+def dot(a: DD, b: DD) -> DD:
+    """Σ a_i b_i along the last dimension.
+
+    Args:
+        a: (..., k).
+        b: (..., k), broadcast against a.
+
+    Returns:
+        (...).
+    """
+    return total(multiply(a, b))
+
+
+def norm(a: DD) -> DD:
+    """The Euclidean norm along the last dimension; squares must not over- or underflow.
+
+    Args:
+        a: (..., k).
+
+    Returns:
+        (...).
+    """
+    return sqrt(dot(a, a))
+
+
+def matvec(A: torch.Tensor, x: DD) -> DD:
+    """A x.
+
+    Args:
+        A: (..., m, n), float64.
+        x: (..., n).
+
+    Returns:
+        (..., m).
+    """
+    row = DD(x.hi.unsqueeze(-2), x.lo.unsqueeze(-2))
+    return total(multiply(from_double(A), row))
+
+
+def residual(A: torch.Tensor, b: torch.Tensor, x: DD) -> tuple[DD, torch.Tensor]:
+    """Residual b − A x in double-double, from 1e-300 to 1e300.
+
+    Args:
+        A: matrices, (..., m, n), float32 or float64.
+        b: right-hand sides, (..., m).
+        x: iterates, (..., n), of the leading dimensions of A.
+
+    Returns:
+        r and an integer e, (...), with b − A x = r · 2^e and the terms of the largest magnitude near 1.
+
+    Error:
+        (n + 1)·2⁻¹⁰⁴ (|b| + |A||x|) an entry, with a floor of 2⁻⁹⁶⁸ of the largest term.
+
+    Cost:
+        About 40 float64 operations for each entry of A.
+    """
+    columns = exponent(A, -2)
+    sizes = torch.where(x.hi == 0, -4000, exponent(x.hi.unsqueeze(-1), -1) + columns).amax(dim=-1)
+    right = torch.where((b == 0).all(dim=-1), -4000, exponent(b, -1))
+    e = torch.maximum(sizes, right)
+    shift = columns - e.unsqueeze(-1)
+    scaled_x = DD(ldexp(x.hi, shift), ldexp(x.lo, shift))
+    product = matvec(ldexp(A.double(), -columns.unsqueeze(-2)), scaled_x)
+    return subtract(from_double(ldexp(b.double(), -e.unsqueeze(-1))), product), e

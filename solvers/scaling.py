@@ -1,0 +1,129 @@
+"""Powers of two: the only scaling that costs no rounding error.
+
+Squares of entries beyond 1e±154 over- or underflow, yet scaling [A b] does not change what a solver knows. So every
+method works on a problem whose largest entry lies in [1/2, 1), reached by adding to exponents: the scaled problem has
+the same bits, the iterates have the same bits, and the answer is scaled back exactly (subnormal results are rounded).
+"""
+
+from typing import NamedTuple
+
+import torch
+
+_FAR = 4000
+"""Beyond the exponent range of every product that is formed here."""
+
+
+class Scaled(NamedTuple):
+    """A problem in powers of two of its own size.
+
+    Args:
+        A: A · 2^(−matrix_exponent), largest entry in [1/2, 1) unless A is zero.
+        b: b · 2^(−right_exponent).
+        x0: the starting point in the scaled unknowns, or None.
+        matrix_exponent: (B,), integer.
+        right_exponent: (B,), integer.
+    """
+
+    A: torch.Tensor
+    b: torch.Tensor
+    x0: torch.Tensor | None
+    matrix_exponent: torch.Tensor
+    right_exponent: torch.Tensor
+
+    def unscale(self, x: torch.Tensor) -> torch.Tensor:
+        """Iterates or solutions in the caller's units.
+
+        Args:
+            x: (..., B, n), in the scaled unknowns.
+
+        Returns:
+            x · 2^(right_exponent − matrix_exponent).
+        """
+        return ldexp(x, (self.right_exponent - self.matrix_exponent).unsqueeze(-1))
+
+
+def exponent(values: torch.Tensor, dims: int | tuple[int, ...]) -> torch.Tensor:
+    """The power of two just above the largest magnitude along some dimensions.
+
+    Args:
+        values: finite, float32 or float64.
+        dims: the dimensions to reduce.
+
+    Returns:
+        e with 2^(e−1) <= max |values| < 2^e, int64; 0 where all are zero.
+    """
+    largest = values.abs().amax(dim=dims)
+    return torch.frexp(largest.double())[1].to(torch.int64)
+
+
+def power_of_two(e: torch.Tensor) -> torch.Tensor:
+    """2^e, put together from its bits: `torch.ldexp` goes through a rounded power in float32.
+
+    Args:
+        e: integers from −1022 to 1023.
+
+    Returns:
+        Float64, exact.
+    """
+    bits = (e.to(torch.int64) + 1023) << 52
+    return bits.view(torch.float64)
+
+
+def ldexp(values: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+    """Scale by 2^e, exact wherever the result is a normal number.
+
+    Args:
+        values: float32 or float64.
+        e: integers, broadcast against `values`.
+
+    Returns:
+        Of the dtype of `values`; overflow gives inf.
+    """
+    e = e.clamp(-_FAR, _FAR)
+    result = values.double()
+    # Four like-signed quarters: none leaves the exponent range, and no intermediate lies outside [values, result].
+    for _ in range(3):
+        quarter = torch.div(e, 4, rounding_mode="trunc")
+        result = result * power_of_two(quarter)
+    rest = e - 3 * torch.div(e, 4, rounding_mode="trunc")
+    return (result * power_of_two(rest.clamp(-1022, 1023))).to(values.dtype)
+
+
+def scale(A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None = None) -> Scaled:
+    """Bring a batch of problems to entries of at most 1.
+
+    Args:
+        A: matrices, (B, m, n).
+        b: right-hand sides, (B, m).
+        x0: starting points, (B, n), or None.
+
+    Returns:
+        The scaled problem. b and A x0 share one exponent, so that neither overflows beside the other.
+    """
+    matrix = exponent(A, (-2, -1))
+    zero = (b == 0).all(dim=-1)
+    right = torch.where(zero, -_FAR, exponent(b, -1))
+    if x0 is not None:
+        image = torch.where((x0 == 0).all(dim=-1), -_FAR, exponent(x0, -1) + matrix)
+        right = torch.maximum(right, image)
+    right = torch.where(right <= -_FAR, 0, right)
+    return Scaled(
+        A=ldexp(A, -matrix[:, None, None]),
+        b=ldexp(b, -right[:, None]),
+        x0=None if x0 is None else ldexp(x0, (matrix - right)[:, None]),
+        matrix_exponent=matrix,
+        right_exponent=right,
+    )
+
+
+def scale_columns(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bring every column to entries of at most 1.
+
+    Args:
+        A: matrices, (B, m, n).
+
+    Returns:
+        A · diag(2^(−e)), and e, (B, n).
+    """
+    e = exponent(A, -2)
+    return ldexp(A, -e.unsqueeze(-2)), e
