@@ -77,7 +77,8 @@ def error_axis(curves: Curves) -> ErrorAxis:
     starts = starts[np.isfinite(starts) & (starts > 0)]
     ceiling = max(float(starts.max()) if starts.size else 1.0, float(_squares(curves.dtypes).max()))
     high = math.ceil(min(math.log10(positive.max()), math.log10(ceiling) + HEADROOM_DECADES) + 0.3)
-    low = math.floor(math.log10(positive.min()) - 0.7)
+    low = math.log10(positive.min())
+    low = math.floor(low - max(0.7, 0.05 * (high - low)))
     if not (drawn == 0).any():
         return ErrorAxis(low=low, high=high, zero=None)
     zero = low - ZERO_DECADES / 2

@@ -1,8 +1,8 @@
 """What a report is made from: the curves that were measured, and what must be said about them.
 
 A row of the frame is one (solver, dtype, iteration); it summarises the mean squared error against the reference over
-all problems. A direct solver has one answer and so one row, whose iteration is 0. The last iterate is what counts: a floor
-is always the row of the last iteration, never the smallest on the way.
+all problems. A direct solver has one answer and so one row, whose iteration is 0. The last iterate is what counts: a
+floor is always the row of the last iteration, never the smallest on the way.
 """
 
 from __future__ import annotations

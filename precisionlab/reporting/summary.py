@@ -101,7 +101,7 @@ def format_mse(value: float) -> str:
     """
     if not math.isfinite(value):
         return "diverged"
-    return "0" if value == 0 else f"{value:.1e}"
+    return "0" if value == 0 else _scientific(value)
 
 
 def format_ratio(value: float) -> str:
@@ -111,7 +111,7 @@ def format_ratio(value: float) -> str:
         value: The ratio, or NaN where there is none.
 
     Returns:
-        Text such as ``1.3×``, ``250×``, ``2.6e+17×`` or a dash.
+        Text such as ``1.3×``, ``250×``, ``2.6e17×`` or a dash.
     """
     if not math.isfinite(value):
         return "–"
@@ -120,7 +120,12 @@ def format_ratio(value: float) -> str:
     if 0.01 <= value < 10_000:
         digits = f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
         return f"{digits}×"
-    return f"{value:.1e}×"
+    return f"{_scientific(value)}×"
+
+
+def _scientific(value: float) -> str:
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def format_digits(value: float) -> str:
@@ -192,9 +197,9 @@ def conclusion(curves: Curves, meta: Meta, table: pd.DataFrame) -> str:
     sentences = [headline(curves, meta, table)]
     row = _most_precise(table[table["solver"] == subjects_of(curves, meta)[0]])
     if len(meta.subjects) < 2 and row["state"] in {"finite", "some diverged"}:
-        u2 = UNIT_ROUNDOFF[row["dtype"]] ** 2
+        u2 = format_mse(UNIT_ROUNDOFF[row["dtype"]] ** 2)
         sentences.append(
-            f"That is {format_ratio(float(row['floor_over_u2']))} u² of {row['dtype']} ({u2:.1e}), "
+            f"That is {format_ratio(float(row['floor_over_u2']))} u² of {row['dtype']} ({u2}), "
             f"about {format_digits(float(row['digits']))} correct digits."
         )
     sentences += _divergences(table)
