@@ -27,7 +27,7 @@ from precisionlab.reporting.summary import format_mse
 
 DOTS_PER_INCH = 160
 # In inches.
-LEFT, BOTTOM, HEIGHT, LEAST_WIDTH = 0.85, 0.95, 5.8, 8.2
+LEFT, BOTTOM, LINE, LEAST_WIDTH = 0.85, 0.95, 0.24, 8.2
 PANEL_WIDTH, PANEL_HEIGHT = 5.6, 3.85
 INK, FAINT, GRID = "#1d2430", "#646c7a", "#e4e7ec"
 LABEL_SIZE = 9.0
@@ -74,31 +74,16 @@ def draw_png(curves: Curves, *, title: str, caption: str) -> bytes:
     return buffer.getvalue()
 
 
-def figure_pixels(curves: Curves) -> tuple[int, int]:
-    """Size of the picture.
-
-    Args:
-        curves: The results.
-
-    Returns:
-        Width and height in pixels.
-    """
-    width, height = _inches(curves)
-    return round(width * DOTS_PER_INCH), round(height * DOTS_PER_INCH)
-
-
 def _label_width(curves: Curves) -> float:
     longest = max(len(_short(name)) for name in curves.solvers)
     return 0.55 + 0.0755 * max(longest, 14)
 
 
-def _inches(curves: Curves) -> tuple[float, float]:
-    width = LEFT + len(curves.dtypes) * (PANEL_WIDTH + _label_width(curves))
-    return round(max(width, LEAST_WIDTH), 1), HEIGHT
-
-
 def _figure(curves: Curves, title: str, caption: str) -> Figure:
-    width, height = _inches(curves)
+    width = LEFT + len(curves.dtypes) * (PANEL_WIDTH + _label_width(curves))
+    width = round(max(width, LEAST_WIDTH), 1)
+    heading, note = _wrapped(title.removesuffix("."), width * 9.4), _wrapped(caption, width * 15.0)
+    height = BOTTOM + PANEL_HEIGHT + 0.7 + LINE * heading.count("\n")
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     axis, looks, last = error_axis(curves), strokes(curves.solvers), max(int(curves.frame["iteration"].max()), 1)
@@ -108,9 +93,7 @@ def _figure(curves: Curves, title: str, caption: str) -> Figure:
         _prepare(panel, axis, last, dtype, first=place == 0)
         _mark_unit_roundoff(panel, dtype)
         _draw_curves(panel, curves, dtype, axis, looks, last)
-    heading = _wrapped(title.removesuffix("."), width * 9.4)
     figure.text(0.2 / width, 1 - 0.17 / height, heading, size=12.5, weight="bold", va="top", linespacing=1.3)
-    note = _wrapped(caption, width * 15.0)
     figure.text(0.2 / width, 0.12 / height, note, size=8.0, color=FAINT, va="bottom", linespacing=1.35)
     return figure
 

@@ -116,16 +116,18 @@ def table_view(curves: Curves, baseline: str, table: pd.DataFrame) -> dict[str, 
     """
     further = [name for name in table.columns if name not in SUMMARY_COLUMNS]
     looks = strokes(curves.solvers)
+    sizes = curves.frame.groupby(["solver", "dtype"], sort=False).size()
+    direct = set(sizes[sizes == 1].index)
     rows = []
     for row in table.to_dict("records"):
         digits = float(row["digits"])
         rows.append({
             "solver": row["solver"],
             "dtype": row["dtype"],
-            "iteration": f"{row['iteration']:,}",
+            "iteration": f"{row['iteration']:,}" if (row["solver"], row["dtype"]) not in direct else "direct",
             "problems": f"{row['problems']:,}",
             "floor": format_mse(row["floor"]),
-            "quartiles": f"{format_mse(row['floor_q25'])} – {format_mse(row['floor_q75'])}",
+            "quartiles": _range(row["floor_q25"], row["floor_q75"]),
             "max": format_mse(row["floor_max"]),
             "digits": format_digits(digits),
             "bar": 0.0 if math.isnan(digits) else round(100 * min(digits / DIGITS_OF_A_FULL_BAR, 1.0), 1),
@@ -141,6 +143,11 @@ def table_view(curves: Curves, baseline: str, table: pd.DataFrame) -> dict[str, 
         "digits_given": curves.summary is not None and "digits" in curves.summary.columns,
         "baseline": baseline if baseline in curves.solvers else None,
     }
+
+
+def _range(low: float, high: float) -> str:
+    ends = list(dict.fromkeys((format_mse(low), format_mse(high))))
+    return " – ".join(ends)
 
 
 def _cell(value: object) -> str:

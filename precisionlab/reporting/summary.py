@@ -97,11 +97,11 @@ def format_mse(value: float) -> str:
         value: Mean squared error.
 
     Returns:
-        Text such as ``3.1e-31``, ``0`` or ``diverged``.
+        Text such as ``3.1e-31``, ``0.25``, ``0`` or ``diverged``.
     """
     if not math.isfinite(value):
         return "diverged"
-    return "0" if value == 0 else _scientific(value)
+    return f"{value:.2g}" if value == 0 or 0.1 <= value < 99.5 else _scientific(value)
 
 
 def format_ratio(value: float) -> str:
@@ -198,9 +198,11 @@ def conclusion(curves: Curves, meta: Meta, table: pd.DataFrame) -> str:
     row = _most_precise(table[table["solver"] == subjects_of(curves, meta)[0]])
     if len(meta.subjects) < 2 and row["state"] in {"finite", "some diverged"}:
         u2 = format_mse(UNIT_ROUNDOFF[row["dtype"]] ** 2)
+        given = curves.summary is not None and "digits" in curves.summary.columns
+        digits = "correct digits" if given else "digits of an unknown of size one"
         sentences.append(
             f"That is {format_ratio(float(row['floor_over_u2']))} u² of {row['dtype']} ({u2}), "
-            f"about {format_digits(float(row['digits']))} correct digits."
+            f"about {format_digits(float(row['digits']))} {digits}."
         )
     sentences += _divergences(table)
     return " ".join(sentences)

@@ -55,7 +55,8 @@
   }
   function mse(value) {
     if (value === null) return "diverged";
-    return value === 0 ? "0" : value.toExponential(1).replace("e+", "e");
+    if (value === 0) return "0";
+    return value >= 0.1 && value < 99.5 ? String(Number(value.toPrecision(2))) : value.toExponential(1).replace("e+", "e");
   }
   function level(value) {
     if (value === null) return null;
@@ -105,7 +106,8 @@
     const width = Math.max(chart.clientWidth, 260);
     const labelled = width >= 640;
     const longest = Math.max(...data.solvers.map((solver) => Math.min(solver.name.length, 34)));
-    const right = labelled ? Math.min(60 + 7 * Math.max(longest, 10), 0.36 * width) : 14;
+    const beside = visible().length > 10 ? 65 : 0; // Many labels bear their value beside the name, not below it.
+    const right = labelled ? Math.min(60 + beside + 7 * Math.max(longest, 10), 0.36 * width) : 14;
     const height = labelled ? 470 : 340;
     const box = { width, height, left: 50, right: width - right, top: 14, bottom: height - 44, labelled };
     const { low, high } = data.axis;
@@ -272,7 +274,7 @@
       }
       const row = rowAt(curve, cursor);
       const median = mse(curve.median[row]);
-      let range = `${mse(curve.q25[row])} – ${mse(curve.q75[row])}`;
+      let range = [...new Set([mse(curve.q25[row]), mse(curve.q75[row])])].join(" – ");
       if (isDirect(curve)) range += ", direct";
       else if (curve.x[row] !== cursor) range += `, at ${curve.x[row]}`;
       value.replaceChildren(median, html("small", "", range));
@@ -338,14 +340,14 @@
   buildDtypes();
   buildLegend();
   find("interactive").hidden = false;
-  find("static").hidden = true;
-  root.classList.add("drawn");
   slider.max = String(data.last);
   slider.addEventListener("input", () => moveTo(Number(slider.value)));
   chart.addEventListener("pointermove", follow);
   chart.addEventListener("pointerdown", follow);
   draw();
   readValues();
+  find("static").hidden = true;
+  root.classList.add("drawn");
   let drawnWidth = chart.clientWidth;
   new ResizeObserver(() => {
     if (chart.clientWidth === drawnWidth) return;

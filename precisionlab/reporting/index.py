@@ -1,0 +1,61 @@
+"""The page that lists the reports of a folder: title, conclusion, picture and date of each, newest first."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from precisionlab.reporting.files import write_atomically
+from precisionlab.reporting.page import environment
+from precisionlab.reporting.report import CARD, PAGE, PICTURE
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    title: str
+    conclusion: str
+    command: str
+    generated_at: datetime
+    page: str
+    picture: str
+
+
+def write_index(reports_dir: str | Path, *, title: str = "Reports") -> Path:
+    """List the reports of a folder on one page, from what each wrote about itself.
+
+    Args:
+        reports_dir: Folder whose subfolders are reports; a subfolder that holds none is passed over.
+        title: Heading of the page.
+
+    Returns:
+        Path of the page, ``index.html`` in that folder.
+
+    Raises:
+        NotADirectoryError: If there is no such folder.
+    """
+    folder = Path(reports_dir)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder of reports")
+    entries = [_read(card) for card in sorted(folder.glob(f"*/{CARD}")) if (card.parent / PAGE).is_file()]
+    entries.sort(key=lambda entry: entry.generated_at, reverse=True)
+    path = folder / "index.html"
+    write_atomically(path, environment().get_template("index.html.j2").render(title=title, entries=entries))
+    return path
+
+
+def _read(card: Path) -> _Entry:
+    try:
+        told = json.loads(card.read_text(encoding="utf-8"))
+        return _Entry(
+            title=told["title"],
+            conclusion=told["conclusion"],
+            command=told["command"],
+            generated_at=datetime.fromisoformat(told["generated_at"]),
+            page=quote(f"{card.parent.name}/{PAGE}"),
+            picture=quote(f"{card.parent.name}/{PICTURE}"),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{card} does not describe a report: {error!r}; write that report again") from error
