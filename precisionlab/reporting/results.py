@@ -197,13 +197,10 @@ def read_results(text: str) -> pd.DataFrame:
     Returns:
         The frame, bit for bit, also where a solver is called ``nan`` or ``null``.
     """
-    return pd.read_csv(
-        io.StringIO(text),
-        dtype={"solver": str, "dtype": str, **dict.fromkeys(MSE_COLUMNS, np.float64)},
-        keep_default_na=False,
-        na_values={name: ["nan"] for name in MSE_COLUMNS},
-        float_precision="round_trip",
-    )
+    # Python's own conversion is exact in every version of pandas, and no name is mistaken for a missing value.
+    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    numbers = dict.fromkeys(("iteration", "problems"), np.int64) | dict.fromkeys(MSE_COLUMNS, np.float64)
+    return frame.assign(**{name: [kind(value) for value in frame[name]] for name, kind in numbers.items()})
 
 
 def _checked_frame(frame: pd.DataFrame) -> pd.DataFrame:
