@@ -1,0 +1,111 @@
+// Choosing the instruction set at run time, and sharing the lane groups out over threads.
+#include "precisionlab/dispatch.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace precisionlab {
+
+namespace baseline {
+extern const Level level;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const Level level;
+}
+namespace avx512 {
+extern const Level level;
+}
+#endif
+
+const Level* level_at(int i) {
+  static const std::vector<const Level*> levels = [] {
+    std::vector<const Level*> found{&baseline::level};
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (fma) found.push_back(&avx2::level);
+    if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl")) {
+      found.push_back(&avx512::level);
+    }
+#endif
+    return found;
+  }();
+  return i >= 0 && i < static_cast<int>(levels.size()) ? levels[i] : nullptr;
+}
+
+const Level* find_level(const char* name) {
+  const Level* best = nullptr;
+  for (int i = 0; const Level* level = level_at(i); ++i) {
+    if (*name == '\0' || std::strcmp(name, level->name) == 0) best = level;
+  }
+  return best;
+}
+
+namespace {
+
+constexpr double THREAD_WORTH = 4e5;  // multiply-adds that pay for starting a thread, about 0.1 ms
+
+// Threads are started for the call and joined: no pool to outlive a fork, and nothing shared with torch's OpenMP, whose
+// runtime would otherwise be loaded twice. Each thread takes one contiguous range of groups, so no result depends on
+// their number.
+template <class Task>
+bool share_out(const Task& task, std::int64_t groups, double work, int threads, std::int64_t workspace_doubles,
+               void (*kernel)(const Task&, std::int64_t, std::int64_t, double*)) {
+  const auto worth = static_cast<std::int64_t>(1 + work / THREAD_WORTH);
+  std::int64_t parts = threads < 1 ? 1 : threads;
+  if (parts > worth) parts = worth;
+  if (parts > groups) parts = groups > 0 ? groups : 1;
+  // Whole cache lines for each thread, and one line between neighbours.
+  const std::size_t bytes = static_cast<std::size_t>((workspace_doubles + 15) / 8) * 64;
+  auto* memory = static_cast<char*>(std::aligned_alloc(64, bytes * static_cast<std::size_t>(parts)));
+  if (memory == nullptr) return false;
+  const auto part = [&](std::int64_t k) {
+    kernel(task, groups * k / parts, groups * (k + 1) / parts, reinterpret_cast<double*>(memory + bytes * k));
+  };
+  std::vector<std::thread> started;
+  std::int64_t next = 1;
+  try {
+    started.reserve(static_cast<std::size_t>(parts));
+    for (; next < parts; ++next) started.emplace_back(part, next);
+  } catch (const std::system_error&) {
+    // No more threads to be had: the rest is done here.
+  }
+  part(0);
+  for (; next < parts; ++next) part(next);
+  for (std::thread& thread : started) thread.join();
+  std::free(memory);
+  return true;
+}
+
+// Large output is usually fresh memory, and most of the time would go to faulting it in page by page: ask for large
+// pages. A hint only, so a refusal is of no consequence.
+void expect_writes([[maybe_unused]] double* out, [[maybe_unused]] std::int64_t doubles) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t PAGE = 2 << 20;
+  const auto begin = reinterpret_cast<std::uintptr_t>(out);
+  const std::uintptr_t from = (begin + PAGE - 1) / PAGE * PAGE, to = (begin + 8 * doubles) / PAGE * PAGE;
+  if (to > from + PAGE) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
+#endif
+}
+
+std::int64_t groups_of(std::int64_t batch) { return (batch + LANES - 1) / LANES; }
+
+}  // namespace
+
+bool run_iterates(const Level& level, const IteratesTask& task, int threads) {
+  const double a_step = task.gram ? double(task.n) * task.n : 2.0 * task.m * task.n;
+  const double work = double(task.batch) / LANES * (task.steps * a_step + double(task.m) * task.n * 4);
+  expect_writes(task.out, (task.every ? task.steps + 1 : 1) * task.batch * task.n);
+  return share_out(task, groups_of(task.batch), work, threads, level.iterates_workspace(task), level.iterates);
+}
+
+}  // namespace precisionlab

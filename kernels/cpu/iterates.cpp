@@ -1,0 +1,114 @@
+// Iterates of gradient descent and Chebyshev's method, eight problems at a time. Compiled once per instruction set.
+#include "precisionlab/iterates.h"
+
+#include "precisionlab/dispatch.h"
+#include "tiles.h"
+
+namespace precisionlab::PL_LEVEL {
+
+namespace {
+
+// Output larger than this is written past the cache: it would not stay there.
+constexpr std::int64_t STREAMED_BYTES = 16 << 20;
+
+struct Group {
+  Lanes* A;
+  Lanes* b;
+  Lanes* G;
+  Lanes* c;
+  double* staged;  // two spread iterates
+};
+
+std::int64_t workspace_doubles(const IteratesTask& t) {
+  const std::int64_t n = t.n, m = t.m;
+  const std::int64_t lanes = m * n + m + (t.gram ? n * n + n : 0);
+  return LANES * lanes + 2 * (LANES * n + LANES);
+}
+
+Group carve(const IteratesTask& t, double* workspace) {
+  auto* lanes = reinterpret_cast<Lanes*>(workspace);
+  Group g{};
+  g.A = lanes, lanes += static_cast<std::int64_t>(t.m) * t.n;
+  g.b = lanes, lanes += t.m;
+  g.G = lanes, lanes += t.gram ? static_cast<std::int64_t>(t.n) * t.n : 0;
+  g.c = lanes, lanes += t.gram ? t.n : 0;
+  g.staged = reinterpret_cast<double*>(lanes);
+  return g;
+}
+
+template <int D>
+void run_group(const IteratesTask& t, std::int64_t group, const Group& w) {
+  const int n = D > 0 ? D : t.n;
+  const std::int64_t first = group * LANES;
+  const int rows = t.batch - first < LANES ? static_cast<int>(t.batch - first) : LANES;
+  const std::int64_t plane = t.batch * n;
+  const bool past_cache = t.every && (t.steps + 1) * plane * 8 > STREAMED_BYTES;
+  gather(t.A + first * t.m * n, static_cast<std::int64_t>(t.m) * n, t.m * n, rows, w.A);
+  gather(t.b + first * t.m, t.m, t.m, rows, w.b);
+  if (t.gram) gram<Lanes, D>(w.A, w.b, t.m, n, w.G, w.c);
+
+  Lanes x[WIDTH<D>], g[WIDTH<D>], previous[WIDTH<D>], alpha(0.0);
+  gather(t.x0 + first * n, n, n, rows, x);
+  if (t.memory) {
+    for (int j = 0; j < n; ++j) previous[j] = x[j];
+  } else {
+    gather(t.alpha + first, 1, 1, rows, &alpha);
+  }
+  // An iterate is spread into one stage while the one before leaves the other: its loads then find finished stores.
+  double* stage = w.staged;
+  double* waiting = w.staged + LANES * n + LANES;
+  double* out = t.out + first * n;
+  for (int step = 0; step < t.steps; ++step) {
+    if (t.every) {
+      spread(x, n, stage);
+      if (step > 0) flush(waiting, n, rows, past_cache, out + (step - 1) * plane);
+      double* const swap = stage;
+      stage = waiting, waiting = swap;
+    }
+    if (t.gram) {
+      gram_gradient<Lanes, D>(w.G, w.c, n, x, g);
+    } else {
+      residual_gradient<Lanes, D>(w.A, w.b, t.m, n, x, g);
+    }
+    if (t.memory) {
+      descend_with_memory<Lanes, D>(Lanes(t.alpha[step]), Lanes(t.beta[step]), g, n, x, previous);
+    } else {
+      descend<Lanes, D>(alpha, g, n, x);
+    }
+  }
+  if (t.every && t.steps > 0) flush(waiting, n, rows, past_cache, out + (t.steps - 1) * plane);
+  spread(x, n, stage);
+  flush(stage, n, rows, false, out + (t.every ? t.steps * plane : 0));
+}
+
+template <int D>
+void run_groups(const IteratesTask& t, std::int64_t first, std::int64_t last, const Group& w) {
+  for (std::int64_t group = first; group < last; ++group) run_group<D>(t, group, w);
+}
+
+void iterates(const IteratesTask& t, std::int64_t first, std::int64_t last, double* workspace) {
+  const Group w = carve(t, workspace);
+  using Runner = void (*)(const IteratesTask&, std::int64_t, std::int64_t, const Group&);
+  static constexpr Runner runners[] = {
+      run_groups<0>,  run_groups<1>,  run_groups<2>,  run_groups<3>,  run_groups<4>,  run_groups<5>,
+      run_groups<6>,  run_groups<7>,  run_groups<8>,  run_groups<9>,  run_groups<10>, run_groups<11>,
+      run_groups<12>, run_groups<13>, run_groups<14>, run_groups<15>, run_groups<16>};
+  runners[t.n <= 16 ? t.n : 0](t, first, last, w);
+  fence();
+}
+
+#if defined(__FP_FAST_FMA) || defined(__FMA__)
+constexpr bool FAST_FMA = true;
+#else
+constexpr bool FAST_FMA = false;
+#endif
+
+#define PL_STRING_(x) #x
+#define PL_STRING(x) PL_STRING_(x)
+
+}  // namespace
+
+extern const Level level;
+const Level level = {PL_STRING(PL_LEVEL), FAST_FMA, iterates, workspace_doubles};
+
+}  // namespace precisionlab::PL_LEVEL

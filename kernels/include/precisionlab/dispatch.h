@@ -1,0 +1,40 @@
+// The kernels of each instruction set, as tables of functions over ranges of lane groups.
+#pragma once
+
+#include <cstdint>
+
+namespace precisionlab {
+
+constexpr int LANES = 8;  // problems in a lane group, on every instruction set
+
+// Iterates of gradient descent on `batch` problems: A (batch, m, n), b (batch, m), x0 (batch, n), all contiguous.
+// alpha (batch) holds one step size a problem. With `memory`, alpha and beta are (steps), shared by the problems.
+// out is (steps + 1, batch, n) with `every`, else (1, batch, n).
+struct IteratesTask {
+  const double* A;
+  const double* b;
+  const double* x0;
+  const double* alpha;
+  const double* beta;
+  double* out;
+  std::int64_t batch;
+  int m, n, steps;
+  bool gram, memory, every;
+};
+
+struct Level {
+  const char* name;
+  bool fast_fma;  // false: fma is a library call, exact but slower than eager code
+  void (*iterates)(const IteratesTask&, std::int64_t first_group, std::int64_t last_group, double* workspace);
+  std::int64_t (*iterates_workspace)(const IteratesTask&);  // doubles a thread needs
+};
+
+// The level called `name`, or the fastest that the processor has where `name` is empty; nullptr where there is none.
+const Level* find_level(const char* name);
+// The i-th level that the processor has, slowest first; nullptr past the last.
+const Level* level_at(int i);
+
+// Each returns false where memory ran out. `threads` is an upper bound; results do not depend on it.
+bool run_iterates(const Level& level, const IteratesTask& task, int threads);
+
+}  // namespace precisionlab
