@@ -165,7 +165,10 @@ def residual_ratio(A: Array, b: Array, x: Array) -> Array:
 
 
 def optimality_ratio(A: Array, b: Array, x: Array) -> Array:
-    """LAPACK's ratio for all problems: ‖Aᵀr‖ / (max(m, n) eps ‖A‖_F ‖b‖); it should be below 30.
+    """LAPACK's ratio for all problems: ‖Aᵀr‖ / (max(m, n) eps ‖A‖_F (‖b‖ + ‖A‖_F ‖x‖)); it should be below 30.
+
+    LAPACK divides by ‖b‖ alone, which is the same unless x is large: an ill-conditioned problem with a residual has
+    ‖A‖‖x‖ far above ‖b‖, and the rounding of A in A x is then no smaller than u ‖A‖‖x‖ whatever the method.
 
     Args:
         A: matrices, (..., m, n), float32 or float64.
@@ -181,7 +184,9 @@ def optimality_ratio(A: Array, b: Array, x: Array) -> Array:
     matrix, right, answer, batch = _problem(A, b, x)
     gradient, _, A_norm, e = _gradient(matrix, right, answer)
     b_norm = torch.linalg.vector_norm(ldexp(right, -e.unsqueeze(-1)), dim=-1)
-    return _finish((_ratio(gradient, A_norm * b_norm) / _unit(A, x)).reshape(batch), x)
+    shift = exponent(matrix, (-2, -1)) - e
+    x_norm = torch.linalg.vector_norm(ldexp(answer, shift.unsqueeze(-1)), dim=-1)
+    return _finish((_ratio(gradient, A_norm * (b_norm + A_norm * x_norm)) / _unit(A, x)).reshape(batch), x)
 
 
 def forward_ratio(x: Array, x_ref: Reference, condition: Array) -> Array:
