@@ -197,7 +197,8 @@ def _series(rows: pd.DataFrame, solver: int, dtype: str) -> dict[str, Any]:
 
 
 def _numbers(column: pd.Series) -> list[float | None]:
-    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in column]
+    # Nine digits: the script rounds to two, and rounding twice from fewer would now and then differ from the table.
+    return [float(f"{value:.9g}") if math.isfinite(value) else None for value in column]
 
 
 def flatten(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

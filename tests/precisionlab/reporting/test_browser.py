@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from precisionlab.reporting import write_report
+from precisionlab.reporting.summary import format_mse, summarise
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = [
@@ -80,17 +81,20 @@ def look(chromium, folder, page, width):
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_reader_can_choose_and_read_values_off(made, tmp_path, width):
-    curves = made.typical()
+    typical = made.typical()
+    curves = type(typical)(frame=typical.frame.replace(typical.last_iterates()["mse_median"][4], 0.0144996))
     page = write_report(tmp_path / "report", curves, made.meta()).page.read_text()
     seen, console = look(CHROMIUM, tmp_path, page, width)
     assert console == []
     assert seen["overflow"] <= 0
     assert seen["hidden"]
     assert [item[0] for item in seen["atRest"]] == curves.solvers
+    last = summarise(curves, "gradient-descent").query("dtype == 'float64'")["floor"]
+    assert [item[1] for item in seen["atRest"]] == [format_mse(floor) for floor in last]
     assert (seen["curves"], seen["curvesLess"]) == (5, 4)
     assert seen["ends"] == (0 if width < 640 else 5)
     at_ten = curves.curve(made.learned, "float64")["mse_median"][10]
-    assert seen["atTen"][0][1] == f"{at_ten:.1e}".replace("e-0", "e-")
+    assert seen["atTen"][0][1] == format_mse(at_ten)
     assert seen["spoken"].startswith(f"iteration 10: {made.learned} ")
     assert seen["atLeft"] == "at iteration 0 of 200"
     assert seen["single"][2][1:] == ["not run in float32"]

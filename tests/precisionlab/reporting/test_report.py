@@ -150,7 +150,7 @@ def test_the_script_is_given_the_same_numbers(made, typical):
     assert [solver["name"] for solver in data["solvers"]] == made.typical().solvers
     curve = next(c for c in data["curves"] if c["solver"] == 0 and c["dtype"] == "float64")
     expected = made.typical().curve(made.learned, "float64")["mse_median"].to_numpy()
-    np.testing.assert_allclose(curve["median"], expected, rtol=1e-3)
+    np.testing.assert_allclose(curve["median"], expected, rtol=1e-8)
 
 
 def test_long_curves_are_thinned_but_keep_their_ends(made):
