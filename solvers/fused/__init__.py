@@ -1,0 +1,145 @@
+"""Fused float64 kernels as torch custom ops, one family of operations per file.
+
+Every operation has an eager reference written in plain torch, and `backend="auto" | "fused" | "eager"` in its public
+function. What makes a call one that the kernels take is decided here, once: `obstacle` names what stands in the way,
+`chosen` turns a `backend` into a decision.
+
+The compiled module `precisionlab_kernels` may be absent (no compiler when the package was installed). "auto" then says
+so once, and runs eager code.
+"""
+
+import functools
+import warnings
+from importlib import import_module
+from typing import Any
+
+import torch
+
+BACKENDS = ("auto", "fused", "eager")
+MAX_COLUMNS = 32
+"""Columns beyond which a problem no longer fits the registers and first-level cache that fusing is for."""
+MAX_ENTRIES = 1 << 15
+"""Entries of one problem beyond which a lane group no longer fits the second-level cache."""
+
+
+@functools.cache
+def module() -> Any:
+    """The compiled kernels.
+
+    Returns:
+        The module `precisionlab_kernels`, or None where it was not built.
+    """
+    try:
+        return import_module("precisionlab_kernels")
+    except ImportError:
+        return None
+
+
+@functools.cache
+def _say_once() -> None:
+    """Tell the user, the first time that it matters, that the kernels are absent."""
+    warnings.warn(
+        "precisionlab was installed without its compiled kernels (no C++ compiler?): running slower eager code",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def obstacle(*tensors: torch.Tensor, columns: int = 1, entries: int = 1, differentiable: bool = False) -> str | None:
+    """What keeps a call from the kernels.
+
+    Args:
+        *tensors: its arguments.
+        columns: columns of a problem.
+        entries: entries of a problem.
+        differentiable: whether the operation has a backward pass of its own.
+
+    Returns:
+        One line, or None where nothing does.
+    """
+    reason = None
+    if module() is None:
+        reason = "the module precisionlab_kernels was not built"
+    elif not module().fast():
+        reason = "this processor has no fused multiply-add"
+    elif columns > MAX_COLUMNS:
+        reason = f"got {columns} columns, the kernels take up to {MAX_COLUMNS}"
+    elif entries > MAX_ENTRIES:
+        reason = f"got {entries} entries a problem, the kernels take up to {MAX_ENTRIES}"
+    elif not differentiable and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        reason = "a gradient is wanted, and this operation has none"
+    else:
+        for tensor in tensors:
+            if tensor.dtype != torch.float64 or tensor.device.type != "cpu" or tensor.layout != torch.strided:
+                reason = f"got {tensor.dtype} on {tensor.device}, the kernels take dense torch.float64 on the CPU"
+                break
+    return reason
+
+
+def available(*tensors: torch.Tensor, columns: int = 1, entries: int = 1, differentiable: bool = False) -> bool:
+    """Whether a call can go to the kernels.
+
+    Args:
+        *tensors: its arguments; none asks whether there are kernels at all.
+        columns: columns of a problem.
+        entries: entries of a problem.
+        differentiable: whether the operation has a backward pass of its own.
+
+    Returns:
+        True where nothing stands in the way.
+    """
+    return obstacle(*tensors, columns=columns, entries=entries, differentiable=differentiable) is None
+
+
+def chosen(
+    backend: str, *tensors: torch.Tensor, columns: int = 1, entries: int = 1, differentiable: bool = False
+) -> bool:
+    """Turn a `backend` argument into a decision.
+
+    Args:
+        backend: "fused" insists on the kernels, "eager" refuses them, "auto" takes them where it can.
+        *tensors: the arguments of the call.
+        columns: columns of a problem.
+        entries: entries of a problem.
+        differentiable: whether the operation has a backward pass of its own.
+
+    Returns:
+        True for the kernels, False for eager code.
+
+    Raises:
+        ValueError: if `backend` is none of the three, or is "fused" where the kernels cannot take the call.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: got {backend!r}, wants one of {', '.join(BACKENDS)}")
+    if backend == "eager":
+        return False
+    reason = obstacle(*tensors, columns=columns, entries=entries, differentiable=differentiable)
+    if reason is None:
+        return True
+    if backend == "fused":
+        raise ValueError(f"backend: got 'fused', but {reason}")
+    if module() is None:
+        _say_once()
+    return False
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor as the kernels read it: contiguous, and outside any graph.
+
+    Args:
+        tensor: any float64 CPU tensor.
+
+    Returns:
+        The same values; the same memory where that is contiguous.
+    """
+    # resolve_neg and resolve_conj: a lazily negated view is contiguous, and holds the wrong sign.
+    return tensor.detach().resolve_neg().contiguous()
+
+
+def threads() -> int:
+    """Threads that the kernels may start.
+
+    Returns:
+        What torch itself would use.
+    """
+    return torch.get_num_threads()

@@ -1,0 +1,158 @@
+import importlib
+import itertools
+
+import mpmath
+import pytest
+import torch
+
+from solvers.fused.iterates import gradient_descent, iterates_eager, iterates_with_memory
+
+from .cases import SHAPES, U, misaligned, normal, strided
+
+STEPS = 7
+
+
+def problem(rng, batch, m, n):
+    A, b, x0 = normal(rng, batch, m, n), normal(rng, batch, m), normal(rng, batch, n)
+    sigma = torch.linalg.matrix_norm(A, 2) if batch else torch.ones(0, dtype=torch.float64)
+    return A, b, x0, 1 / sigma**2
+
+
+def coefficients(rng, steps):
+    return 0.01 * torch.rand(steps, dtype=torch.float64, generator=rng), torch.rand(
+        steps, dtype=torch.float64, generator=rng
+    )
+
+
+def bound(A, b, iterates):
+    """First-order error of STEPS steps, each of which is a product with A and one with Aᵀ, both of norm at most ‖A‖."""
+    m, n = A.shape[-2:]
+    size = iterates.abs().amax(dim=(0, 2)) + b.norm(dim=-1) / torch.linalg.matrix_norm(A)
+    return 4 * (m + n) * STEPS * 2**STEPS * U * size[None, :, None] * n
+
+
+@pytest.mark.parametrize("gram", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradient_descent_is_its_reference(kernels, rng, shape, gram):
+    A, b, x0, eta = problem(rng, *shape)
+    reference = iterates_eager(A, b, x0, eta.expand(STEPS, -1), torch.zeros(STEPS, 1), gram=gram)
+    ours = gradient_descent(A, b, x0, eta, STEPS, gram)
+    assert ours.shape == reference.shape
+    assert ((ours - reference).abs() <= bound(A, b, reference)).all()
+    assert torch.equal(gradient_descent(A, b, x0, eta, STEPS, gram, every=False), ours[-1:])
+
+
+@pytest.mark.parametrize("gram", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_memory_is_its_reference(kernels, rng, shape, gram):
+    A, b, x0, _ = problem(rng, *shape)
+    A = A / torch.linalg.matrix_norm(A, keepdim=True)
+    alpha, beta = coefficients(rng, STEPS)
+    reference = iterates_eager(A, b, x0, alpha[:, None], beta[:, None], gram=gram)
+    ours = iterates_with_memory(A, b, x0, alpha, beta, gram)
+    assert ((ours - reference).abs() <= bound(A, b, reference)).all()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_few_steps(kernels, rng, steps):
+    A, b, x0, eta = problem(rng, 9, 6, 5)
+    ours = gradient_descent(A, b, x0, eta, steps)
+    assert ours.shape == (steps + 1, 9, 5)
+    assert torch.equal(ours[0], x0)
+    assert torch.equal(ours, gradient_descent(A, b, x0, eta, 3)[: steps + 1])
+
+
+@pytest.mark.parametrize("lay", [strided, misaligned])
+@pytest.mark.parametrize("shape", [(9, 7, 3), (17, 20, 5), (8, 64, 16)], ids=str)
+def test_layout_changes_no_bit(kernels, rng, shape, lay):
+    A, b, x0, eta = problem(rng, *shape)
+    expected = gradient_descent(A, b, x0, eta, STEPS)
+    assert torch.equal(gradient_descent(lay(A), lay(b), lay(x0), lay(eta), STEPS), expected)
+    out = misaligned(torch.full_like(expected, float("nan")))
+    kernels.iterates(A, b, x0, eta, torch.empty(0, dtype=torch.float64), out, STEPS, False, False, 1)
+    assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("gram", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_level_gives_the_same_bits_and_writes_all(kernels, rng, shape, gram, every):
+    A, b, x0, eta = problem(rng, *shape)
+    expected = gradient_descent(A, b, x0, eta, STEPS, gram, every)
+    for level, threads in itertools.product(kernels.levels(), [1, 2, 3]):
+        guarded = torch.full((expected.numel() + 16,), float("nan"), dtype=torch.float64)
+        out = guarded[8 : 8 + expected.numel()].view(expected.shape)
+        kernels.iterates(A, b, x0, eta, torch.empty(0, dtype=torch.float64), out, STEPS, gram, False, threads, level)
+        assert torch.equal(out, expected)
+        assert torch.isnan(guarded[:8]).all()
+        assert torch.isnan(guarded[8 + expected.numel() :]).all()
+
+
+def test_threads_and_runs_change_no_bit_of_a_large_batch(kernels, rng, one_and_more_threads):
+    A, b, x0, eta = problem(rng, 6001, 20, 5)  # the output is large enough to be written past the cache
+    results = []
+    for threads in (1, 2, 3, 8, 2):
+        one_and_more_threads(threads)
+        results.append(gradient_descent(A, b, x0, eta, 80))
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def test_a_problem_does_not_depend_on_its_batch(kernels, rng):
+    A, b, x0, eta = problem(rng, 13, 9, 4)
+    together = gradient_descent(A, b, x0, eta, STEPS)
+    for i in range(13):
+        one = slice(i, i + 1)
+        assert torch.equal(gradient_descent(A[one], b[one], x0[one], eta[one], STEPS)[:, 0], together[:, i])
+
+
+def test_a_nan_stays_in_its_problem(kernels, rng):
+    A, b, x0, eta = problem(rng, 11, 9, 4)
+    clean = gradient_descent(A, b, x0, eta, STEPS)
+    A[2, 0, 0] = float("nan")
+    hurt = gradient_descent(A, b, x0, eta, STEPS)
+    others = torch.arange(11) != 2
+    assert torch.equal(hurt[:, others], clean[:, others])
+    assert torch.isnan(hurt[1:, 2]).all()
+
+
+@pytest.mark.parametrize("gram", [False, True])
+def test_error_is_no_larger_than_that_of_eager_code(kernels, rng, gram):
+    A, b, x0, eta = problem(rng, 24, 12, 4)
+    steps = 25
+    exact = torch.stack([_exact_last(A[i], b[i], x0[i], eta[i], steps) for i in range(len(A))])
+    ours = gradient_descent(A, b, x0, eta, steps, gram)[-1] - exact
+    eager = iterates_eager(A, b, x0, eta.expand(steps, -1), torch.zeros(steps, 1), gram=gram)[-1] - exact
+    # Two samples of rounding noise: one may exceed the other by chance, on 24 problems hardly by a quarter.
+    assert ours.norm() <= 1.25 * eager.norm() + U * exact.norm()
+
+
+def _exact_last(A, b, x, eta, steps):
+    with mpmath.workdps(40):
+        matrix, right, iterate = (mpmath.matrix(t.tolist()) for t in (A, b, x))
+        for _ in range(steps):
+            iterate = iterate - mpmath.mpf(float(eta)) * (matrix.T * (matrix * iterate - right))
+        return torch.tensor([float(v) for v in iterate], dtype=torch.float64)
+
+
+def test_registered_as_torch_wants(kernels, rng):
+    A, b, x0, eta = problem(rng, 9, 6, 5)
+    alpha, beta = coefficients(rng, 3)
+    for gram, every in itertools.product([False, True], repeat=2):
+        torch.library.opcheck(gradient_descent, (A, b, x0, eta, 3, gram, every))
+        torch.library.opcheck(iterates_with_memory, (A, b, x0, alpha, beta, gram, every))
+
+
+@pytest.mark.parametrize(
+    ("argument", "wrong"),
+    [(1, (9, 5)), (2, (9, 4)), (3, (8,)), (5, (4, 9, 5)), (5, (8, 9, 4)), (5, (8, 8, 5))],
+)
+def test_shapes_that_do_not_fit_are_refused(kernels, rng, argument, wrong):
+    A, b, x0, eta = problem(rng, 9, 6, 5)
+    arguments = [A, b, x0, eta, torch.empty(0, dtype=torch.float64), torch.empty(8, 9, 5, dtype=torch.float64)]
+    arguments[argument] = torch.zeros(wrong, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"does not fit|one a problem|neither"):
+        kernels.iterates(*arguments, STEPS, False, False, 1)
+
+
+def test_the_limits_agree(kernels):
+    assert kernels.MAX_COLUMNS == importlib.import_module("solvers.fused").MAX_COLUMNS
