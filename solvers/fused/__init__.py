@@ -107,7 +107,8 @@ def chosen(
         True for the kernels, False for eager code.
 
     Raises:
-        ValueError: if `backend` is none of the three, or is "fused" where the kernels cannot take the call.
+        ValueError: if `backend` is none of the three.
+        RuntimeError: if it is "fused" where the kernels cannot take the call.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend: got {backend!r}, wants one of {', '.join(BACKENDS)}")
@@ -117,7 +118,7 @@ def chosen(
     if reason is None:
         return True
     if backend == "fused":
-        raise ValueError(f"backend: got 'fused', but {reason}")
+        raise RuntimeError(f"backend: got 'fused', but {reason}; wants 'eager' or 'auto'")
     if module() is None:
         _say_once()
     return False
