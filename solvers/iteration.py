@@ -14,8 +14,8 @@ Reference: Paige and Saunders, LSQR: an algorithm for sparse linear equations an
 section 6; Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), section 17.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, Self, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -26,20 +26,8 @@ RUNNING = -1
 """A verdict beside the values of `Status`."""
 
 
-class State(Protocol):
-    """A NamedTuple of tensors, the batch first, one of them the iterate."""
-
-    @property
-    def x(self) -> torch.Tensor:
-        """The iterate, (B, n)."""
-
-    def __iter__(self) -> Iterator[torch.Tensor]: ...
-
-    @classmethod
-    def _make(cls, iterable: Iterable[Any]) -> Self: ...
-
-
-S = TypeVar("S", bound=State)
+S = TypeVar("S", bound=tuple[torch.Tensor, ...])
+"""A NamedTuple of tensors, the batch first in each, one of them called `x`."""
 
 
 def iterate(
@@ -62,7 +50,7 @@ def iterate(
     Returns:
         The result, flat.
     """
-    x = state.x.clone()
+    x = _iterate_of(state).clone()
     active = torch.arange(x.shape[0], device=x.device)
     status = torch.full_like(active, int(Status.MAX_ITERATIONS))
     iterations = torch.zeros_like(active)
@@ -72,18 +60,23 @@ def iterate(
         done = ruling != RUNNING
         if bool(done.any()):
             ended = active[done]
-            x[ended], status[ended], iterations[ended] = state.x[done], ruling[done], k
-            active, state = active[~done], state._make(part[~done] for part in state)
+            x[ended], status[ended], iterations[ended] = _iterate_of(state)[done], ruling[done], k
+            active = active[~done]
+            state = type(state)(*(part[~done] for part in state))
             if not len(active):
                 break
         if k == max_iterations:
-            x[active], iterations[active] = state.x, k
+            x[active], iterations[active] = _iterate_of(state), k
             break
         state = step(state)
         if record:
-            x[active] = state.x
+            x[active] = _iterate_of(state)
             trace.append(x.clone())
     return LstsqResult(x=x, status=status, iterations=iterations, trace=torch.stack(trace) if record else None)
+
+
+def _iterate_of(state: Any) -> torch.Tensor:
+    return cast(torch.Tensor, state.x)
 
 
 def paige_saunders(

@@ -11,10 +11,12 @@ Reference: Golub and Van Loan, Matrix Computations, 4th ed. (2013), section 5.4.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 
 from solvers.products import column_norms
+from solvers.result import LstsqResult, Status
 from solvers.scaling import scale_columns
 
 
@@ -58,3 +60,17 @@ def deficient_factor(R: torch.Tensor, m: int, sizes: torch.Tensor) -> torch.Tens
     s = torch.linalg.svdvals(scaled)
     verdict: torch.Tensor = s[:, -1] <= max(m, R.shape[-1]) * eps * s[:, 0]
     return doubtful.index_put((where,), verdict)
+
+
+def flag_deficient(A: torch.Tensor, result: LstsqResult) -> LstsqResult:
+    """Give the problems with a rank-deficient matrix that status, whatever their iteration thought.
+
+    Args:
+        A: matrices, (B, m, n).
+        result: a flat result.
+
+    Returns:
+        The result with its statuses corrected; x is left as it is.
+    """
+    status = torch.where(deficient(A), int(Status.RANK_DEFICIENT), torch.as_tensor(result.status))
+    return replace(result, status=status)

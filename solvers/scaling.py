@@ -5,9 +5,12 @@ method works on a problem whose largest entry lies in [1/2, 1), reached by addin
 the same bits, the iterates have the same bits, and the answer is scaled back exactly (subnormal results are rounded).
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+
+from solvers.result import LstsqResult
 
 _FAR = 4000
 """Beyond the exponent range of every product that is formed here."""
@@ -40,6 +43,18 @@ class Scaled(NamedTuple):
             x · 2^(right_exponent − matrix_exponent).
         """
         return ldexp(x, (self.right_exponent - self.matrix_exponent).unsqueeze(-1))
+
+    def restored(self, result: LstsqResult) -> LstsqResult:
+        """A result in the caller's units.
+
+        Args:
+            result: the flat result of the scaled problem.
+
+        Returns:
+            The same with x and trace scaled back.
+        """
+        trace = None if result.trace is None else self.unscale(torch.as_tensor(result.trace))
+        return replace(result, x=self.unscale(torch.as_tensor(result.x)), trace=trace)
 
 
 def exponent(values: torch.Tensor, dims: int | tuple[int, ...]) -> torch.Tensor:

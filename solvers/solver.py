@@ -25,6 +25,10 @@ class Solver(ABC):
     underdetermined: ClassVar[bool] = False
     """Whether m < n is allowed, answered by the minimum-norm solution."""
 
+    condition_power: ClassVar[int] = 1
+    """p in the documented forward error of a CONVERGED answer, c(m, n) · u · κ^p (1 + κ‖r‖/(‖A‖‖x‖)): 1 for a method
+    that keeps to A, 2 for one whose arithmetic passes through AᵀA or whose updates fall below the last bit of x."""
+
     @property
     @abstractmethod
     def name(self) -> str:

@@ -4,7 +4,7 @@ Every message names the argument, what it got and what it wants. `TypeError` is 
 integer dtype, two families), `ValueError` for the right kind with wrong contents (shapes that do not fit, NaN).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -182,3 +182,18 @@ def require_nonnegative(name: str, value: object, *, positive: bool = False) -> 
         raise TypeError(f"{name}: got {value!r}, wants {wants}")
     if not (0 < value < float("inf") or (value == 0 and not positive)):
         raise ValueError(f"{name}: got {value}, wants {wants}")
+
+
+def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse an option that is not among its choices.
+
+    Args:
+        name: the option's name.
+        value: what was passed.
+        choices: what there is.
+
+    Raises:
+        ValueError: if it is none of them.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}: got {value!r}, wants one of {', '.join(map(repr, choices))}")

@@ -1,0 +1,266 @@
+"""Gradient descent: the iteration that the learned solvers are taught.
+
+Problem: min_x ‖b − A x‖₂.
+Iteration: x ← x − η Aᵀ(A x − b)   (form "residual"), or x ← x − η (G x − c), G = AᵀA, c = Aᵀb   (form "gram").
+    The step η multiplies the gradient Aᵀ(A x − b) of ½‖b − A x‖²; there is no 1/m in it.
+Convergence: for 0 < η < 2/σ₁², ‖x_k − x*‖ <= max(|1 − η σ₁²|, |1 − η σₙ²|)^k ‖x₀ − x*‖. The best step is
+    η = 2/(σ₁² + σₙ²), with factor (κ² − 1)/(κ² + 1): about κ² ln(1/u)/2 iterations to the floor.
+Limiting accuracy: about ¼ κ² u ‖x‖ in the residual form and twice that in the Gram form, at the best step. Both end
+    when η‖g‖ falls below the last bit of x, where an error along vₙ may still be κ² u; the Gram form also rounds G.
+Stopping: R1 or R2 of `solvers.iteration` (form "gram", which has no r: ‖g‖ <= τ ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖)); or, since
+    rounding may end progress first, ‖g‖ had no new minimum for 10 iterations and is at the level of its own rounding,
+    ‖g‖ <= max(m, n) eps ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖).
+Rank: a deficient A is flagged; the iterates then converge to the minimiser nearest to x0.
+
+Reference: Cauchy (1847); Nocedal and Wright, Numerical Optimization, 2nd ed. (2006), section 3.3; Higham, Accuracy and
+Stability of Numerical Algorithms, 2nd ed. (2002), chapter 17, for the limiting accuracy of stationary iterations.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, get_args
+
+import torch
+
+from solvers import fused
+from solvers.iteration import frobenius, iterate, paige_saunders, ruled
+from solvers.products import gram, matvec, norm, rmatvec
+from solvers.rank import flag_deficient
+from solvers.result import LstsqResult
+from solvers.scaling import ldexp, scale
+from solvers.solver import Solver
+from solvers.validation import require_choice, require_count, require_nonnegative
+
+Form = Literal["residual", "gram"]
+Backend = Literal["auto", "eager", "fused"]
+_PATIENCE = 10
+
+
+def iterates(
+    A: torch.Tensor,
+    b: torch.Tensor,
+    x0: torch.Tensor,
+    step_size: float | torch.Tensor,
+    steps: int,
+    *,
+    backend: Backend = "auto",
+    form: Form = "residual",
+) -> torch.Tensor:
+    """The first iterates of gradient descent, all of them.
+
+    Args:
+        A: matrices, (..., m, n), float32 or float64.
+        b: right-hand sides, (..., m).
+        x0: starting points, (..., n).
+        step_size: η, a number or one a problem, (...); it multiplies Aᵀ(A x − b).
+        steps: T, the number of steps, at least 0.
+        backend: "eager" is plain torch; "fused" one kernel for all steps; "auto" takes the kernel where it can run.
+        form: "residual" or "gram"; the two round differently.
+
+    Returns:
+        x₀ … x_T, (steps + 1, ..., n).
+
+    Raises:
+        ValueError: if the form or backend is unknown, or shapes do not fit.
+        RuntimeError: if backend "fused" is asked for and cannot run on these tensors.
+
+    Error:
+        See the top of this file. Backends agree to rounding, not to the bit.
+
+    Cost:
+        4 m n operations a step and problem in the residual form, 2 n² in the Gram form.
+
+    Reference:
+        Nocedal and Wright, Numerical Optimization, 2nd ed. (2006), section 3.3.
+    """  # noqa: DOC502 - the RuntimeError is raised by the choice of backend that this calls
+    require_choice("form", form, get_args(Form))
+    require_choice("backend", backend, get_args(Backend))
+    require_count("steps", steps)
+    batch, (m, n) = A.shape[:-2], A.shape[-2:]
+    for name, tensor, wants in (("b", b, (*batch, m)), ("x0", x0, (*batch, n))):
+        if tuple(tensor.shape) != tuple(wants):
+            raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, wants {tuple(wants)} to fit A")
+    step = (step_size,) if isinstance(step_size, torch.Tensor) else ()
+    if fused.chosen(backend, A, b, x0, *step, columns=n, entries=m * n):
+        return _iterates_fused(A, b, x0, step_size, steps, form=form)
+    return iterates_eager(A, b, x0, step_size, steps, form=form)
+
+
+def iterates_eager(
+    A: torch.Tensor,
+    b: torch.Tensor,
+    x0: torch.Tensor,
+    step_size: float | torch.Tensor,
+    steps: int,
+    *,
+    form: Form = "residual",
+) -> torch.Tensor:
+    """The reference for every faster backend: the formula, in torch.
+
+    Args:
+        A: matrices, (..., m, n).
+        b: right-hand sides, (..., m).
+        x0: starting points, (..., n).
+        step_size: η, a number or one a problem, (...).
+        steps: T.
+        form: "residual" or "gram".
+
+    Returns:
+        x₀ … x_T, (steps + 1, ..., n).
+    """
+    eta = torch.as_tensor(step_size, dtype=A.dtype, device=A.device)
+    eta = eta[..., None, None] if eta.ndim else eta
+    x, b = x0[..., None], b[..., None]
+    out = torch.empty(steps + 1, *x0.shape, dtype=A.dtype, device=A.device)
+    out[0] = x0
+    G, c = (A.mT @ A, A.mT @ b) if form == "gram" else (A, b)
+    for k in range(steps):
+        gradient = G @ x - c if form == "gram" else A.mT @ (A @ x - b)
+        x = x - eta * gradient
+        out[k + 1] = x[..., 0]
+    return out
+
+
+class _State(NamedTuple):
+    x: torch.Tensor
+    g: torch.Tensor  # Aᵀ(b − A x), the direction of descent
+    r_norm: torch.Tensor
+    best: torch.Tensor  # the smallest ‖g‖ so far
+    idle: torch.Tensor  # iterations since then
+    A: torch.Tensor
+    b: torch.Tensor
+    eta: torch.Tensor
+    A_norm: torch.Tensor
+    b_norm: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientDescent(Solver):
+    """Gradient descent until the floor.
+
+    Args:
+        max_iterations: the cap, a problem.
+        tolerance: τ of the stopping rules; None for u, the unit roundoff of the problem's dtype.
+        step_size: η; None for 2/(σ₁² + σₙ²), from the singular values of each A.
+        form: "residual", or "gram": cheaper for m > n, and less accurate.
+    """
+
+    name: ClassVar[str] = "gradient-descent"
+    condition_power: ClassVar[int] = 2
+    max_iterations: int = 10_000
+    tolerance: float | None = None
+    step_size: float | None = None
+    form: Form = "residual"
+
+    def __post_init__(self) -> None:
+        require_count("max_iterations", self.max_iterations)
+        require_nonnegative("tolerance", self.tolerance)
+        require_nonnegative("step_size", self.step_size, positive=True)
+        require_choice("form", self.form, get_args(Form))
+
+    def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
+        problem = scale(A, b, x0)
+        eps = torch.finfo(A.dtype).eps
+        tolerance = eps / 2 if self.tolerance is None else self.tolerance
+        noise = max(A.shape[-2:]) * eps
+        if self.step_size is None:
+            eta = best_step(problem.A)
+        else:
+            given = torch.full_like(problem.b[:, 0], self.step_size)
+            eta = ldexp(given, 2 * problem.matrix_exponent)
+        by_gram = self.form == "gram"
+        system = gram(problem.A) if by_gram else problem.A
+        right = rmatvec(problem.A, problem.b) if by_gram else problem.b
+
+        def descent(A: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            r = b - matvec(A, x)
+            g = r if by_gram else rmatvec(A, r)
+            return g, norm(r)
+
+        def step(s: _State) -> _State:
+            x = s.x + s.eta[:, None] * s.g
+            g, r_norm = descent(s.A, s.b, x)
+            better = norm(g) < s.best
+            idle = torch.where(better, 0, s.idle + 1)
+            return s._replace(x=x, g=g, r_norm=r_norm, best=torch.minimum(norm(g), s.best), idle=idle)
+
+        def verdict(s: _State) -> torch.Tensor:
+            g_norm, x_norm = norm(s.g), norm(s.x)
+            size = s.A_norm * (s.A_norm * x_norm + s.b_norm)
+            if by_gram:
+                met = g_norm <= tolerance * size
+            else:
+                met = paige_saunders(s.r_norm, g_norm, x_norm, s.A_norm, s.b_norm, tolerance)
+            stalled = (s.idle >= _PATIENCE) & (g_norm <= noise * size)
+            return ruled(met | stalled, g_norm, x_norm)
+
+        x = torch.zeros_like(problem.A[:, 0, :]) if problem.x0 is None else problem.x0
+        g, r_norm = descent(system, right, x)
+        start = _State(
+            x=x,
+            g=g,
+            r_norm=r_norm,
+            best=norm(g),
+            idle=torch.zeros_like(problem.matrix_exponent),
+            A=system,
+            b=right,
+            eta=eta,
+            A_norm=frobenius(problem.A),
+            b_norm=norm(problem.b),
+        )
+        result = iterate(start, step, verdict, max_iterations=self.max_iterations, record=record)
+        return flag_deficient(problem.A, problem.restored(result))
+
+
+def best_step(A: torch.Tensor) -> torch.Tensor:
+    """η = 2/(σ₁² + σₙ²), σₙ being the smallest singular value that is not rounding.
+
+    Args:
+        A: matrices of size 1, (B, m, n).
+
+    Returns:
+        (B,); 1 for a zero matrix, which any step solves.
+    """
+    low, high = extreme_singular_values(A)
+    total = low**2 + high**2
+    return torch.where(total == 0, 1.0, 2.0 / torch.where(total == 0, 1.0, total))
+
+
+def extreme_singular_values(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The smallest singular value that is not rounding, and the largest.
+
+    Args:
+        A: matrices of size 1, (B, m, n).
+
+    Returns:
+        σₙ and σ₁, (B,) each.
+    """
+    s = torch.linalg.svdvals(A)
+    high = s[:, 0]
+    genuine = s > max(A.shape[-2:]) * torch.finfo(A.dtype).eps * high[:, None]
+    low = torch.where(genuine, s, high[:, None]).amin(dim=-1)
+    return low, high
+
+
+def _iterates_fused(
+    A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor, step_size: float | torch.Tensor, steps: int, *, form: Form
+) -> torch.Tensor:
+    """The iterates by one kernel that reads each problem once.
+
+    Args:
+        A: matrices, (..., m, n), in the kernels' reach.
+        b: right-hand sides, (..., m).
+        x0: starting points, (..., n).
+        step_size: η, a number or one a problem, (...).
+        steps: T.
+        form: "residual" or "gram".
+
+    Returns:
+        x₀ … x_T, (steps + 1, ..., n).
+    """
+    from solvers.fused.iterates import gradient_descent
+
+    m, n = A.shape[-2:]
+    eta = torch.as_tensor(step_size, dtype=A.dtype, device=A.device).expand(A.shape[:-2]).reshape(-1)
+    flat = gradient_descent(A.reshape(-1, m, n), b.reshape(-1, m), x0.reshape(-1, n), eta, steps, form == "gram")
+    out: torch.Tensor = flat.reshape(steps + 1, *x0.shape)
+    return out
