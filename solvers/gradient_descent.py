@@ -7,9 +7,8 @@ Convergence: for 0 < η < 2/σ₁², ‖x_k − x*‖ <= max(|1 − η σ₁²|,
     η = 2/(σ₁² + σₙ²), with factor (κ² − 1)/(κ² + 1): about κ² ln(1/u)/2 iterations to the floor.
 Limiting accuracy: about ¼ κ² u ‖x‖ in the residual form and twice that in the Gram form, at the best step. Both end
     when η‖g‖ falls below the last bit of x, where an error along vₙ may still be κ² u; the Gram form also rounds G.
-Stopping: R1 or R2 of `solvers.iteration` (form "gram", which has no r: ‖g‖ <= τ ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖)); or, since
-    rounding may end progress first, ‖g‖ had no new minimum for 10 iterations and is at the level of its own rounding,
-    ‖g‖ <= max(m, n) eps ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖).
+Stopping: R1, R2 or R3 of `solvers.iteration`, R3 after 10 iterations; form "gram", which has no r, stops by R3 or where
+    ‖g‖ <= τ ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖).
 Rank: a deficient A is flagged; the iterates then converge to the minimiser nearest to x0.
 
 Reference: Cauchy (1847); Nocedal and Wright, Numerical Optimization, 2nd ed. (2006), section 3.3; Higham, Accuracy and
@@ -22,7 +21,7 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 
 from solvers import fused
-from solvers.iteration import frobenius, iterate, paige_saunders, ruled
+from solvers.iteration import frobenius, iterate, paige_saunders, ruled, stalled
 from solvers.products import gram, matvec, norm, rmatvec
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
@@ -185,13 +184,12 @@ class GradientDescent(Solver):
 
         def verdict(s: _State) -> torch.Tensor:
             g_norm, x_norm = norm(s.g), norm(s.x)
-            size = s.A_norm * (s.A_norm * x_norm + s.b_norm)
             if by_gram:
-                met = g_norm <= tolerance * size
+                met = g_norm <= tolerance * s.A_norm * (s.A_norm * x_norm + s.b_norm)
             else:
                 met = paige_saunders(s.r_norm, g_norm, x_norm, s.A_norm, s.b_norm, tolerance)
-            stalled = (s.idle >= _PATIENCE) & (g_norm <= noise * size)
-            return ruled(met | stalled, g_norm, x_norm)
+            rest = stalled(s.idle, g_norm, x_norm, s.A_norm, s.b_norm, noise, _PATIENCE)
+            return ruled(met | rest, g_norm, x_norm)
 
         x = torch.zeros_like(problem.A[:, 0, :]) if problem.x0 is None else problem.x0
         g, r_norm = descent(system, right, x)

@@ -7,8 +7,10 @@ the batch around a problem, its iterates are the same bits whether it is alone o
 Stopping, unless a method says otherwise, with r = b − A x and the tolerance τ:
     R1  ‖r‖ <= τ (‖b‖ + ‖A‖_F ‖x‖)      x solves a consistent problem as near as τ
     R2  ‖Aᵀr‖ <= τ ‖A‖_F ‖r‖             x solves a least-squares problem as near as τ
-Either makes x the exact solution for a change of relative size τ in A and b (Paige and Saunders): the forward error is
-at most about τ κ (1 + κ‖r‖/(‖A‖‖x‖)). Below τ ≈ u the rules ask for more than rounding lets r show.
+    R3  ‖Aᵀr‖ had no new minimum for some iterations, and is at the level of its own rounding:
+        ‖Aᵀr‖ <= max(m, n) eps ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖). Only for methods that say so.
+R1 or R2 makes x the exact solution for a change of relative size τ in A and b (Paige and Saunders): the forward error
+is at most about τ κ (1 + κ‖r‖/(‖A‖‖x‖)). Below τ ≈ u the rules ask for more than rounding lets r show.
 
 Reference: Paige and Saunders, LSQR: an algorithm for sparse linear equations and least squares, ACM TOMS 8 (1982),
 section 6; Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), section 17.
@@ -104,6 +106,32 @@ def paige_saunders(
     return consistent | (g_norm <= tolerance * A_norm * r_norm)
 
 
+def stalled(
+    idle: torch.Tensor,
+    g_norm: torch.Tensor,
+    x_norm: torch.Tensor,
+    A_norm: torch.Tensor,
+    b_norm: torch.Tensor,
+    noise: float,
+    patience: int,
+) -> torch.Tensor:
+    """Rule R3, for methods whose rounded updates may come to rest before R1 or R2 holds.
+
+    Args:
+        idle: iterations since ‖Aᵀr‖ was smallest, (B,).
+        g_norm: ‖Aᵀr‖.
+        x_norm: ‖x‖.
+        A_norm: ‖A‖_F.
+        b_norm: ‖b‖.
+        noise: the relative level at which Aᵀr is rounding, max(m, n) eps.
+        patience: iterations without a new minimum that count as rest.
+
+    Returns:
+        Booleans, (B,).
+    """
+    return (idle >= patience) & (g_norm <= noise * A_norm * (A_norm * x_norm + b_norm))
+
+
 def ruled(met: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
     """A verdict: CONVERGED where a rule is met, BREAKDOWN where a value is not finite.
 
@@ -130,3 +158,15 @@ def frobenius(A: torch.Tensor) -> torch.Tensor:
         (B,).
     """
     return norm(A.flatten(start_dim=1))
+
+
+def default_tolerance(A: torch.Tensor) -> float:
+    """τ where the user asks for none: eps, below which r is rounding.
+
+    Args:
+        A: matrices, whose dtype counts.
+
+    Returns:
+        The spacing of the dtype.
+    """
+    return float(torch.finfo(A.dtype).eps)

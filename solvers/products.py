@@ -119,3 +119,17 @@ def column_norms(R: torch.Tensor) -> torch.Tensor:
     """
     squares = R.permute(1, 2, 0).contiguous().square()
     return torch.stack([squares[: j + 1, j].sum(dim=0) for j in range(R.shape[-1])], dim=-1).sqrt()
+
+
+def divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Quotient a / b, and 0 where b is 0: the Krylov space has ended, and there is no further direction.
+
+    Args:
+        a: any.
+        b: broadcast against a.
+
+    Returns:
+        The quotient.
+    """
+    empty = b == 0
+    return torch.where(empty, 0.0, a / torch.where(empty, 1.0, b))
