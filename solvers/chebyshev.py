@@ -85,6 +85,7 @@ class Chebyshev(Solver):
         g = rmatvec(problem.A, r)
         # In float32 σ₁² and σ₁² − σₙ² would be the same number from κ = 3000 on.
         low, high = (value.double() for value in extreme_singular_values(problem.A))
+        high = high * (1 + noise)  # beyond the interval the polynomial grows: rather too wide than too narrow
         theta, delta = (high**2 + low**2) / 2, (high**2 - low**2) / 2
         theta = torch.where(theta == 0, 1.0, theta)
         start = _State(

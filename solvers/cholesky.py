@@ -5,7 +5,7 @@ Method: AᵀA = RᵀR by Cholesky's factorisation, the columns of A first brough
 Accuracy: forward error c u κ² with κ that of the scaled columns, whatever the residual. The backward error can still
     be small, and says nothing: Longley has 1e-18 and seven digits.
 Rank: forming AᵀA loses what is below √u. Where a pivot is at the level of rounding the problem is RANK_DEFICIENT if A
-    is so by the rule of `solvers.rank`, and BREAKDOWN otherwise: κ is beyond 1/√u, and A needs a method that keeps to A.
+    is so by the rule of `solvers.rank`, and BREAKDOWN otherwise: κ is beyond 1/√u, a case for methods that keep to A.
 Cost: m n² + n³/3 operations, half of QR.
 
 Reference: Björck, Numerical Methods for Least Squares Problems (1996), section 2.2; Higham, Accuracy and Stability of
