@@ -20,6 +20,7 @@ namespace {
 using In1 = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using In2 = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using In3 = nb::ndarray<const double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Out2 = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Out3 = nb::ndarray<double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
 void want(bool holds, const char* what) {
@@ -47,7 +48,21 @@ void iterates(const In3& A, const In2& b, const In2& x0, const In1& alpha, const
                               std::int64_t(batch), int(m), int(n), steps, gram, memory, out.shape(0) > 1};
   const pl::Level& kernels = chosen(level);
   nb::gil_scoped_release unlocked;
-  if (batch > 0 && !pl::run_iterates(kernels, task, threads)) throw std::bad_alloc();
+  if (batch > 0 && !pl::run(kernels, task, threads)) throw std::bad_alloc();
+}
+
+void householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& rows, int threads,
+                 const std::string& level) {
+  const auto batch = A.shape(0), m = A.shape(1), n = A.shape(2);
+  want(m >= n && m < (1u << 24) && n >= 1 && n <= pl::MAX_COLUMNS, "A: sizes outside what the kernel takes");
+  want(b.shape(0) == batch && b.shape(1) == m, "b: shape does not fit A");
+  want(x.shape(0) == batch && x.shape(1) == n, "x: shape does not fit A");
+  want(R.shape(0) == batch && R.shape(1) == n && R.shape(2) == n, "R: shape does not fit A");
+  want(rows.shape(0) == batch && rows.shape(1) == 2, "rows: shape does not fit A");
+  const pl::HouseholderTask task{A.data(), b.data(), x.data(), R.data(), rows.data(), std::int64_t(batch), int(m), int(n)};
+  const pl::Level& kernels = chosen(level);
+  nb::gil_scoped_release unlocked;
+  if (batch > 0 && !pl::run(kernels, task, threads)) throw std::bad_alloc();
 }
 
 nb::list levels() {
@@ -67,4 +82,6 @@ NB_MODULE(precisionlab_kernels, module) {
   module.def("iterates", &iterates, "A"_a, "b"_a, "x0"_a, "alpha"_a, "beta"_a, "out"_a, "steps"_a, "gram"_a,
              "memory"_a, "threads"_a, "level"_a = "",
              "Write the iterates of x - alpha g + beta (x - x_before) into out, every one or the last.");
+  module.def("householder", &householder, "A"_a, "b"_a, "x"_a, "R"_a, "rows"_a, "threads"_a, "level"_a = "",
+             "Write the least-squares solution, the factor R, and the extremes of the rows' maxima.");
 }

@@ -58,18 +58,17 @@ constexpr double THREAD_WORTH = 4e5;  // multiply-adds that pay for starting a t
 // runtime would otherwise be loaded twice. Each thread takes one contiguous range of groups, so no result depends on
 // their number.
 template <class Task>
-bool share_out(const Task& task, std::int64_t groups, double work, int threads, std::int64_t workspace_doubles,
-               void (*kernel)(const Task&, std::int64_t, std::int64_t, double*)) {
+bool share_out(const Task& task, std::int64_t groups, double work, int threads, const Kernel<Task>& kernel) {
   const auto worth = static_cast<std::int64_t>(1 + work / THREAD_WORTH);
   std::int64_t parts = threads < 1 ? 1 : threads;
   if (parts > worth) parts = worth;
   if (parts > groups) parts = groups > 0 ? groups : 1;
   // Whole cache lines for each thread, and one line between neighbours.
-  const std::size_t bytes = static_cast<std::size_t>((workspace_doubles + 15) / 8) * 64;
+  const std::size_t bytes = static_cast<std::size_t>((kernel.workspace(task) + 15) / 8) * 64;
   auto* memory = static_cast<char*>(std::aligned_alloc(64, bytes * static_cast<std::size_t>(parts)));
   if (memory == nullptr) return false;
   const auto part = [&](std::int64_t k) {
-    kernel(task, groups * k / parts, groups * (k + 1) / parts, reinterpret_cast<double*>(memory + bytes * k));
+    kernel.run(task, groups * k / parts, groups * (k + 1) / parts, reinterpret_cast<double*>(memory + bytes * k));
   };
   std::vector<std::thread> started;
   std::int64_t next = 1;
@@ -101,11 +100,16 @@ std::int64_t groups_of(std::int64_t batch) { return (batch + LANES - 1) / LANES;
 
 }  // namespace
 
-bool run_iterates(const Level& level, const IteratesTask& task, int threads) {
+bool run(const Level& level, const IteratesTask& task, int threads) {
   const double a_step = task.gram ? double(task.n) * task.n : 2.0 * task.m * task.n;
   const double work = double(task.batch) / LANES * (task.steps * a_step + double(task.m) * task.n * 4);
   expect_writes(task.out, (task.every ? task.steps + 1 : 1) * task.batch * task.n);
-  return share_out(task, groups_of(task.batch), work, threads, level.iterates_workspace(task), level.iterates);
+  return share_out(task, groups_of(task.batch), work, threads, level.iterates);
+}
+
+bool run(const Level& level, const HouseholderTask& task, int threads) {
+  const double work = double(task.batch) / LANES * task.m * (task.n + 1) * (task.n + 4);
+  return share_out(task, groups_of(task.batch), work, threads, level.householder);
 }
 
 }  // namespace precisionlab

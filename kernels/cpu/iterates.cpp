@@ -88,27 +88,21 @@ void run_groups(const IteratesTask& t, std::int64_t first, std::int64_t last, co
 
 void iterates(const IteratesTask& t, std::int64_t first, std::int64_t last, double* workspace) {
   const Group w = carve(t, workspace);
-  using Runner = void (*)(const IteratesTask&, std::int64_t, std::int64_t, const Group&);
-  static constexpr Runner runners[] = {
+#if PL_FAST_FMA
+  static constexpr decltype(&run_groups<0>) runners[] = {
       run_groups<0>,  run_groups<1>,  run_groups<2>,  run_groups<3>,  run_groups<4>,  run_groups<5>,
       run_groups<6>,  run_groups<7>,  run_groups<8>,  run_groups<9>,  run_groups<10>, run_groups<11>,
       run_groups<12>, run_groups<13>, run_groups<14>, run_groups<15>, run_groups<16>};
   runners[t.n <= 16 ? t.n : 0](t, first, last, w);
+#else
+  run_groups<0>(t, first, last, w);
+#endif
   fence();
 }
 
-#if defined(__FP_FAST_FMA) || defined(__FMA__)
-constexpr bool FAST_FMA = true;
-#else
-constexpr bool FAST_FMA = false;
-#endif
-
-#define PL_STRING_(x) #x
-#define PL_STRING(x) PL_STRING_(x)
-
 }  // namespace
 
-extern const Level level;
-const Level level = {PL_STRING(PL_LEVEL), FAST_FMA, iterates, workspace_doubles};
+extern const Kernel<IteratesTask> iterates_kernel;
+const Kernel<IteratesTask> iterates_kernel = {iterates, workspace_doubles};
 
 }  // namespace precisionlab::PL_LEVEL

@@ -10,6 +10,14 @@
 #include <immintrin.h>
 #endif
 
+// Where fma is a library call it takes nearly all the time, and unrolling for each number of columns would only cost
+// compilation.
+#if defined(__FP_FAST_FMA) || defined(__FMA__)
+#define PL_FAST_FMA true
+#else
+#define PL_FAST_FMA false
+#endif
+
 #define PL_INLINE inline __attribute__((always_inline))
 
 namespace precisionlab::PL_LEVEL {
@@ -37,6 +45,12 @@ PL_INLINE Lanes root(Lanes a) { return _mm512_sqrt_pd(a.v); }
 PL_INLINE Lanes with_sign(Lanes a, Lanes b) {
   const __m512d sign = _mm512_set1_pd(-0.0);
   return _mm512_or_pd(_mm512_andnot_pd(sign, a.v), _mm512_and_pd(sign, b.v));
+}
+PL_INLINE Lanes magnitude(Lanes a) { return _mm512_andnot_pd(_mm512_set1_pd(-0.0), a.v); }
+PL_INLINE Lanes larger(Lanes a, Lanes b) { return _mm512_max_pd(a.v, b.v); }
+PL_INLINE Lanes smaller(Lanes a, Lanes b) { return _mm512_min_pd(a.v, b.v); }
+PL_INLINE Lanes where_zero(Lanes test, Lanes then, Lanes otherwise) {
+  return _mm512_mask_mov_pd(otherwise.v, _mm512_cmp_pd_mask(test.v, _mm512_setzero_pd(), _CMP_EQ_OQ), then.v);
 }
 
 PL_INLINE void transpose(Lanes (&r)[8]) {
@@ -91,6 +105,17 @@ PL_INLINE __m256d with_sign(__m256d a, __m256d b) {
   return _mm256_or_pd(_mm256_andnot_pd(sign, a), _mm256_and_pd(sign, b));
 }
 PL_INLINE Lanes with_sign(Lanes a, Lanes b) { return {with_sign(a.lo, b.lo), with_sign(a.hi, b.hi)}; }
+PL_INLINE Lanes magnitude(Lanes a) {
+  const __m256d sign = _mm256_set1_pd(-0.0);
+  return {_mm256_andnot_pd(sign, a.lo), _mm256_andnot_pd(sign, a.hi)};
+}
+PL_INLINE Lanes larger(Lanes a, Lanes b) { return {_mm256_max_pd(a.lo, b.lo), _mm256_max_pd(a.hi, b.hi)}; }
+PL_INLINE Lanes smaller(Lanes a, Lanes b) { return {_mm256_min_pd(a.lo, b.lo), _mm256_min_pd(a.hi, b.hi)}; }
+PL_INLINE Lanes where_zero(Lanes test, Lanes then, Lanes otherwise) {
+  const __m256d zero = _mm256_setzero_pd();
+  return {_mm256_blendv_pd(otherwise.lo, then.lo, _mm256_cmp_pd(test.lo, zero, _CMP_EQ_OQ)),
+          _mm256_blendv_pd(otherwise.hi, then.hi, _mm256_cmp_pd(test.hi, zero, _CMP_EQ_OQ))};
+}
 
 PL_INLINE void transpose4(__m256d& a, __m256d& b, __m256d& c, __m256d& d) {
   const __m256d ab0 = _mm256_unpacklo_pd(a, b), ab1 = _mm256_unpackhi_pd(a, b);
@@ -147,6 +172,12 @@ PL_INLINE Lanes madd(Lanes a, Lanes b, Lanes c) { PL_EACH(__builtin_fma(a.v[i], 
 PL_INLINE Lanes nmadd(Lanes a, Lanes b, Lanes c) { PL_EACH(__builtin_fma(-a.v[i], b.v[i], c.v[i])); }
 PL_INLINE Lanes root(Lanes a) { PL_EACH(__builtin_sqrt(a.v[i])); }
 PL_INLINE Lanes with_sign(Lanes a, Lanes b) { PL_EACH(__builtin_copysign(a.v[i], b.v[i])); }
+PL_INLINE Lanes magnitude(Lanes a) { PL_EACH(__builtin_fabs(a.v[i])); }
+PL_INLINE Lanes larger(Lanes a, Lanes b) { PL_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
+PL_INLINE Lanes smaller(Lanes a, Lanes b) { PL_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
+PL_INLINE Lanes where_zero(Lanes test, Lanes then, Lanes otherwise) {
+  PL_EACH(test.v[i] == 0.0 ? then.v[i] : otherwise.v[i]);
+}
 #undef PL_EACH
 
 PL_INLINE void transpose(Lanes (&r)[8]) {

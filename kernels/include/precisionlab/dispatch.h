@@ -22,11 +22,31 @@ struct IteratesTask {
   bool gram, memory, every;
 };
 
+// Least squares by Householder QR on `batch` problems: A (batch, m, n), b (batch, m), m >= n.
+// x is (batch, n); R (batch, n, n), upper triangular; rows (batch, 2), the largest and the smallest of the maxima of |A|
+// along its rows.
+struct HouseholderTask {
+  const double* A;
+  const double* b;
+  double* x;
+  double* R;
+  double* rows;
+  std::int64_t batch;
+  int m, n;
+};
+
+// A kernel works on a range of lane groups with a workspace of its own, of as many doubles as it says it needs.
+template <class Task>
+struct Kernel {
+  void (*run)(const Task&, std::int64_t first_group, std::int64_t last_group, double* workspace);
+  std::int64_t (*workspace)(const Task&);
+};
+
 struct Level {
   const char* name;
   bool fast_fma;  // false: fma is a library call, exact but slower than eager code
-  void (*iterates)(const IteratesTask&, std::int64_t first_group, std::int64_t last_group, double* workspace);
-  std::int64_t (*iterates_workspace)(const IteratesTask&);  // doubles a thread needs
+  Kernel<IteratesTask> iterates;
+  Kernel<HouseholderTask> householder;
 };
 
 // The level called `name`, or the fastest that the processor has where `name` is empty; nullptr where there is none.
@@ -35,6 +55,7 @@ const Level* find_level(const char* name);
 const Level* level_at(int i);
 
 // Each returns false where memory ran out. `threads` is an upper bound; results do not depend on it.
-bool run_iterates(const Level& level, const IteratesTask& task, int threads);
+bool run(const Level& level, const IteratesTask& task, int threads);
+bool run(const Level& level, const HouseholderTask& task, int threads);
 
 }  // namespace precisionlab

@@ -22,6 +22,11 @@ PL_HD double root(double a) { return ::sqrt(a); }
 // |a| with the sign of b.
 PL_HD double with_sign(double a, double b) { return ::copysign(a, b); }
 
+PL_HD double magnitude(double a) { return ::fabs(a); }
+PL_HD double larger(double a, double b) { return a > b ? a : b; }
+PL_HD double smaller(double a, double b) { return a < b ? a : b; }
+PL_HD double where_zero(double test, double then, double otherwise) { return test == 0.0 ? then : otherwise; }
+
 // body(0), …, body(count − 1), written out where the compiler knows the count: COUNT > 0. Else count is `runtime`.
 template <int COUNT, class Body>
 PL_HD void each(int runtime, const Body& body) {
