@@ -1,0 +1,222 @@
+"""The command line. A user's mistake is one line on what to do, and exit code 2; never a traceback."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Group(click.Group):
+    """A command group that says what is wrong in one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run, turning every foreseen error into a line and an exit code.
+
+        Args:
+            *args: As click's.
+            **kwargs: As click's.
+        """
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+            sys.exit(code if isinstance(code, int) else 0)
+        except click.ClickException as error:
+            fail(error.format_message(), context=getattr(error, "ctx", None))
+        except (ValueError, TypeError) as error:
+            fail(str(error))
+        except OSError as error:
+            fail(f"{error.filename or 'file'}: {error.strerror or error}")
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("interrupted", err=True)
+            sys.exit(130)
+
+
+def fail(message: str, *, context: click.Context | None = None) -> NoReturn:
+    """Say what is wrong, in one line, and exit with 2.
+
+    Args:
+        message: What is wrong.
+        context: The command, for the pointer to its help.
+    """
+    line = " ".join(message.split())
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    click.echo(f"error: {line}{hint}", err=True)
+    sys.exit(2)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="precisionlab")
+def main() -> None:
+    r"""How precisely can a sequence model learn a numerical algorithm?
+
+    \b
+    Example:
+      precisionlab report linear-attention/explicit-gradient gradient-descent qr --out report
+    """
+
+
+@main.command("list")
+def list_command() -> None:
+    r"""Experiments, shipped checkpoints and solvers.
+
+    \b
+    Example:
+      precisionlab list
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    import solvers
+    from precisionlab import zoo
+    from precisionlab.experiments import REGISTRY
+
+    console = Console()
+    table = Table("experiment", "what it does", "cost", "shipped", box=None, header_style="bold")
+    shipped = zoo.names()
+    for name, experiment in sorted(REGISTRY.items()):
+        table.add_row(name, experiment.summary, experiment.cost, "yes" if name in shipped else "")
+    console.print(table)
+    console.print(f"\n[bold]solvers[/bold]  {', '.join(solvers.names())}", highlight=False)
+
+
+@main.command()
+@click.argument("experiment")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and data.")
+@click.option("--device", default="cpu", show_default=True, help="A torch device.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; may be repeated.")
+@click.option("--time-limit", type=float, metavar="S", help="Stop after this many seconds; resume later.")
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Where to; runs/EXPERIMENT/seed-N by default.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the directory.")
+def train(
+    experiment: str,
+    seed: int,
+    device: str,
+    settings: Sequence[str],
+    time_limit: float | None,
+    run_dir: Path | None,
+    resume: bool,
+) -> None:
+    r"""Train EXPERIMENT and write a run directory.
+
+    \b
+    Example:
+      precisionlab train linear-attention/explicit-gradient --seed 1 --set phases.adam.batch=256
+    """
+    import precisionlab
+    from precisionlab import config
+
+    directory = run_dir or Path("runs") / experiment / f"seed-{seed}"
+    overrides = dict(config.parse_override(setting) for setting in settings)
+    try:
+        run = precisionlab.train(
+            experiment,
+            seed=seed,
+            device=device,
+            run_dir=directory,
+            time_limit=time_limit,
+            resume=resume,
+            **overrides,
+        )
+    except KeyboardInterrupt:
+        _interrupted(directory, experiment)
+    click.echo(f"{run!r}")
+    if run.card.ended == "unfinished":
+        click.echo(f"the time is up; go on with: precisionlab train {experiment} --run-dir {directory} --resume")
+    click.echo(f"in {directory}")
+
+
+def _interrupted(directory: Path, experiment: str) -> NoReturn:
+    command = f"precisionlab train {experiment} --run-dir {directory} --resume"
+    click.echo(f"interrupted; the state is saved, go on with: {command}", err=True)
+    sys.exit(130)
+
+
+@main.command()
+@click.argument("entries", nargs=-1, required=True, metavar="NAME_OR_RUN...")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The report's directory.")
+@click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="Of each solver.")
+@click.option("--problems", type=click.IntRange(min=1), default=None, help="How many fresh problems; 4,096 by default.")
+@click.option("--title", help="Heading of the page.")
+def report(entries: Sequence[str], out: Path, iterations: int, problems: int | None, title: str | None) -> None:
+    r"""Report error against iteration of checkpoints, runs and solvers.
+
+    \b
+    Example:
+      precisionlab report linear-attention/explicit-gradient gradient-descent qr --out report
+    """
+    import precisionlab
+
+    written = precisionlab.report(entries, out=out, problems=problems, iterations=iterations, title=title)
+    click.echo(written.conclusion)
+    click.echo(f"in {written.page}")
+
+
+@main.command()
+@click.option("--A", "matrix", type=click.Path(path_type=Path), required=True, help="A .npy file, (..., m, n).")
+@click.option("--b", "right", type=click.Path(path_type=Path), required=True, help="A .npy file, (..., m).")
+@click.option("--solver", "name", required=True, help="A solver, a shipped checkpoint or a run directory.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write x as .npy; printed without it.")
+@click.option("--certify", "certified", is_flag=True, help="Print a proved enclosure of the true error.")
+def solve(matrix: Path, right: Path, name: str, out: Path | None, certified: bool) -> None:
+    r"""Solve min ‖b − A x‖ for your own data.
+
+    \b
+    Example:
+      precisionlab solve --A A.npy --b b.npy --solver qr --certify
+    """
+    import numpy as np
+
+    import solvers
+    from precisionlab import lab
+    from solvers.result import Status
+
+    A, b = _array(matrix, "--A"), _array(right, "--b")
+    result = lab.solver(name).solve(A, b)
+    x = np.asarray(result.x)
+    counts = ", ".join(f"{count} {Status(status).name}" for status, count in result.counts().items() if count)
+    if out is None:
+        click.echo(np.array2string(x, floatmode="unique", threshold=1000))
+    else:
+        with out.open("wb") as file:
+            np.save(file, x, allow_pickle=False)
+    click.echo(f"status: {counts}", err=True)
+    if certified:
+        click.echo(str(solvers.certify.certify(A, b, x)), err=True)
+    if np.any(np.asarray(result.status) != Status.CONVERGED):
+        sys.exit(1)
+
+
+def _array(path: Path, option: str) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{option}: {path} is not a .npy file of numbers ({error})") from None
+
+
+@main.command()
+@click.argument("name", metavar="NAME_OR_RUN")
+@click.option("--max-condition", type=click.FloatRange(min=1), default=1e2, show_default=True, help="Largest κ tried.")
+@click.option("--max-examples", type=click.IntRange(min=1), default=200, show_default=True, help="Problems a check.")
+def verify(name: str, max_condition: float, max_examples: int) -> None:
+    r"""Run the check battery on a solver; exit 1 with the failing checks.
+
+    \b
+    Example:
+      precisionlab verify qr --max-condition 1e8
+    """
+    from solvers.testing import SolverCheckFailed, check_solver
+
+    from precisionlab import lab
+
+    try:
+        checked = check_solver(lab.solver(name), max_condition=max_condition, max_examples=max_examples)
+    except SolverCheckFailed as failure:
+        click.echo(str(failure))
+        sys.exit(1)
+    click.echo(str(checked))

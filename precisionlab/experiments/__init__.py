@@ -1,0 +1,25 @@
+"""One file per experiment; each bears the name of what it ships and exports a frozen configuration."""
+
+from precisionlab.config import near_miss
+from precisionlab.experiments import linear_attention_explicit_gradient
+from precisionlab.experiments.experiment import Experiment
+
+_MODULES = (linear_attention_explicit_gradient,)
+REGISTRY: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in _MODULES}
+
+
+def get(name: str) -> Experiment:
+    """An experiment by name.
+
+    Args:
+        name: Such as ``"linear-attention/explicit-gradient"``.
+
+    Returns:
+        Its configuration.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if name not in REGISTRY:
+        raise ValueError(f"unknown experiment {name!r}: {near_miss(name, sorted(REGISTRY))}")
+    return REGISTRY[name]

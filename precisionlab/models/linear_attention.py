@@ -1,0 +1,79 @@
+"""Linear attention: softmax attention without the softmax, a polynomial of degree three in the tokens.
+
+    y_t = W_O concat_h [ (1/T) Σ_s (q_t · k_s) v_s ] = W_O concat_h [ q_t K_h ],   K_h = (1/T) Σ_s k_s v_sᵀ
+
+with q, k, v affine in the tokens and s running over all tokens, or, in the causal form, over s ≤ t. The 1/T keeps the
+sum of order one whatever the length. Cost: O(T w²) for width w, against O(T² w) for softmax attention.
+
+Reference: Katharopoulos et al., ICML 2020, arXiv 2006.16236 (with the identity as feature map, not normalised); as one
+step of gradient descent: von Oswald et al., ICML 2023, arXiv 2212.07677.
+"""
+
+import torch
+from torch import nn
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Each query against the sum over all tokens.
+
+    Args:
+        q: Queries, (B, h, Q, d); Q may be fewer than T.
+        k: Keys, (B, h, T, d).
+        v: Values, (B, h, T, d).
+
+    Returns:
+        (B, h, Q, d).
+    """
+    return q @ (k.mT @ v / k.shape[-2])
+
+
+def attend_causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Each query against the sum over the tokens up to its own.
+
+    Args:
+        q: Queries, (B, h, Q, d): those of the last Q tokens.
+        k: Keys, (B, h, T, d).
+        v: Values, (B, h, T, d).
+
+    Returns:
+        (B, h, Q, d).
+    """
+    tokens, queries = k.shape[-2], q.shape[-2]
+    visible = torch.ones(queries, tokens, dtype=q.dtype, device=q.device).tril(tokens - queries)
+    return (q @ k.mT * visible) @ v / tokens
+
+
+class LinearAttention(nn.Module):
+    """Multi-head linear attention.
+
+    Args:
+        width: Features of a token, w.
+        heads: Number of heads; divides the width.
+        causal: Whether a token sees only those up to itself.
+
+    Raises:
+        ValueError: If heads does not divide width.
+    """
+
+    def __init__(self, width: int, *, heads: int = 1, causal: bool = False) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"heads must divide width, got heads={heads} and width={width}")
+        self.heads, self.causal = heads, causal
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, tokens: torch.Tensor, readers: slice = slice(None)) -> torch.Tensor:
+        """Mix the tokens.
+
+        Args:
+            tokens: (B, T, w).
+            readers: Which tokens' outputs are wanted; in the causal form all, or a run that ends at the last.
+
+        Returns:
+            (B, Q, w), Q being the number of readers.
+        """
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = (attend_causal if self.causal else attend)(q[:, :, readers], k, v)
+        y: torch.Tensor = self.out(mixed.transpose(1, 2).flatten(-2))
+        return y

@@ -1,0 +1,122 @@
+"""The math flags, owned in one place.
+
+What a float32 product means on a GPU (TF32 or not), and whether kernels may pick another order of summation from run
+to run, are process-wide switches of torch. `math_flags` sets them for a block, records them, and restores them.
+"""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MathFlags:
+    """The process-wide switches that change bits.
+
+    Args:
+        matmul_precision: What float32 products are computed in: "highest" is float32 itself.
+        tf32: Whether cuDNN may use TF32.
+        deterministic: Whether only deterministic kernels are allowed.
+    """
+
+    matmul_precision: str = "highest"
+    tf32: bool = False
+    deterministic: bool = True
+
+
+def current_math_flags() -> MathFlags:
+    """The switches as they are.
+
+    Returns:
+        A record of them.
+    """
+    return MathFlags(
+        matmul_precision=torch.get_float32_matmul_precision(),
+        tf32=torch.backends.cudnn.allow_tf32,
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+    )
+
+
+@contextmanager
+def math_flags(flags: MathFlags | None = None) -> Iterator[MathFlags]:
+    """Set the switches for a block, and restore them after it.
+
+    Args:
+        flags: The switches wanted; None asks for full precision and deterministic kernels.
+
+    Yields:
+        The switches in force.
+    """
+    before, wanted = current_math_flags(), flags or MathFlags()
+    # cuBLAS is deterministic only with a fixed workspace, which it reads once, from the environment.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    try:
+        _apply(wanted)
+        yield wanted
+    finally:
+        _apply(before)
+
+
+def _apply(flags: MathFlags) -> None:
+    torch.set_float32_matmul_precision(flags.matmul_precision)
+    torch.backends.cudnn.allow_tf32 = flags.tf32
+    torch.use_deterministic_algorithms(flags.deterministic)
+
+
+def processor() -> str:
+    """The processor's own name, since its instruction set decides the order of summation.
+
+    Returns:
+        Such as "x86_64, AVX512".
+    """
+    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What could change the bits of a result.
+
+    Args:
+        device: The torch device that computes.
+
+    Returns:
+        Versions, processor, device, threads and math flags, ready for JSON.
+    """
+    from importlib.metadata import version
+
+    flags = current_math_flags()
+    accelerator = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
+    return {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("precisionlab", "torch", "numpy", "scipy", "mpmath")},
+        "platform": f"{platform.system()} {platform.release()}",
+        "processor": processor(),
+        "device": device,
+        "accelerator": accelerator,
+        "threads": torch.get_num_threads(),
+        "math_flags": {
+            "matmul_precision": flags.matmul_precision,
+            "tf32": flags.tf32,
+            "deterministic": flags.deterministic,
+        },
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, where the package runs from one."""
+    import subprocess
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else None

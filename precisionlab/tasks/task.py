@@ -1,0 +1,58 @@
+"""What every task offers: examples from a generator, their shapes, and targets above the subject's precision."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+
+@dataclass(frozen=True)
+class Example:
+    """A batch of prompts and what the model should emit.
+
+    Args:
+        prompt: Tokens, (B, T, F).
+        target: What to emit, (B, ...).
+    """
+
+    prompt: torch.Tensor
+    target: torch.Tensor
+
+
+class Task(Protocol):
+    """A map from prompt to target that a model learns."""
+
+    @property
+    def in_features(self) -> int:
+        """Features of a token, F."""
+
+    @property
+    def out_features(self) -> int:
+        """Features of the target."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a prompt, T."""
+
+    def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
+        """Draw a batch.
+
+        Args:
+            batch: Number of prompts, B.
+            generator: A CPU generator; the same state gives the same batch.
+            dtype: float32 or float64.
+
+        Returns:
+            The batch, on the CPU.
+        """
+
+    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """Error against the exact target, computed above the prediction's precision.
+
+        Args:
+            prediction: What the model emitted, (B, ...).
+            prompt: What it read, (B, T, F).
+
+        Returns:
+            Mean over the batch and the features, a float64 scalar.
+        """

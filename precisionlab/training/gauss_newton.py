@@ -1,0 +1,217 @@
+"""Levenberg–Marquardt with excursions: from the basin to the floor of the arithmetic.
+
+    θ ← θ − S⁻¹ (Jₛᵀ Jₛ + λ I)⁻¹ Jₛᵀ r,    Jₛ = J S⁻¹,   S = diag(‖J e_j‖)
+
+on a fresh batch at every step, r the residuals and J their Jacobian. A polynomial model can emit a polynomial target
+exactly, so r = 0 at a solution and the step converges quadratically near one.
+
+Three choices take it to the floor from nearly every start; docs/precision.md has the measurements.
+
+- Excursions. A model has far more parameters than its task needs, and the set of exact solutions is curved. What is
+  left of the error at 1e-14 lies in directions in which the parameters must move by 0.1, and a step that long is off in
+  the stiff directions by the square of it: the error rises a thousandfold, a monotone method refuses, and creeps for
+  ever. Yet the next step takes the stiff part away, quadratically. So a step that raises the error is not refused at
+  once but followed, for at most `excursion` steps; only then is it taken back. (Known as a watchdog in line searches.)
+- Damping relative to each parameter's own curvature (Marquardt's scaling, by the present Jacobian and not by its
+  largest so far), so that a factor of a product whose other factors vanish can still move.
+- Each step is judged on a batch of its own. The batch that made it is nearly interpolated by any step at all.
+
+Cost: with R residuals and P parameters, min(R, P) R P + min(R, P)³/3 operations and 8 R P bytes a step: the system is
+solved in its smaller form, the dual (Jₛ Jₛᵀ + λ I) where R < P. Both forms give the same step.
+
+Reference: Marquardt, SIAM J. Appl. Math. 11 (1963); Chamberlain, Powell, Lemarechal and Pedersen, The watchdog
+technique for forcing convergence in algorithms for constrained optimization, Math. Prog. Study 16 (1982).
+"""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from precisionlab.config import STRICT
+from precisionlab.tasks import Example
+from precisionlab.training.objective import Objective, Stream
+from precisionlab.training.phase import Outcome, Place, State
+
+SMALLEST_DAMPING = 1e-24
+LARGEST_DAMPING = 1e6
+PROGRESS = 0.5
+"""A step that leaves more than this fraction of the error makes no progress."""
+FLOOR_ULPS = 16
+"""An error within this many units of roundoff of the target's size is near enough the floor to stop at it."""
+RUNAWAY = 1e-2
+"""An excursion whose error exceeds this fraction of the target's mean square has left the basin."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GaussNewton:
+    """Settings of the Levenberg–Marquardt phase.
+
+    Args:
+        steps: The most it may take.
+        residuals: Residuals in a step's batch, as a multiple of the number of parameters; about twice the rank of the
+            Jacobian is enough, which is well below the number of parameters.
+        damping: λ at the start, relative to each parameter's own curvature.
+        excursion: Steps that an error above the best may be followed for.
+        patience: Steps without progress, near the floor, after which the floor is reached.
+        stall: Steps without progress, above it, after which the phase gives up.
+    """
+
+    kind: Literal["gauss-newton"] = "gauss-newton"
+    steps: PositiveInt = 200
+    residuals: PositiveFloat = 0.55
+    damping: PositiveFloat = 1e-3
+    excursion: NonNegativeInt = 3
+    patience: PositiveInt = 3
+    stall: PositiveInt = 30
+
+    def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "GaussNewtonRun":
+        """Begin.
+
+        Args:
+            objective: What is minimised.
+            theta: Where to start from, (P,).
+            place: Where in the run.
+
+        Returns:
+            The phase at work.
+        """
+        return GaussNewtonRun(self, objective, theta, place)
+
+
+class GaussNewtonRun:
+    """The Levenberg–Marquardt phase at work."""
+
+    step: int
+    outcome: Outcome | None
+
+    def __init__(self, config: GaussNewton, objective: Objective, theta: torch.Tensor, place: Place) -> None:
+        self.config, self.objective, self.place = config, objective, place
+        self.step, self.outcome = 0, None
+        self.theta = theta.clone()
+        self._trial = self.theta
+        self._depth = 0
+        self._damping = config.damping
+        self._mse = float("inf")
+        self._idle = 0
+        self._batch = max(1, round(config.residuals * objective.parameters) // objective.task.out_features)
+        u = torch.finfo(objective.dtype).eps / 2
+        scale = objective.target_mean_square()
+        self._near_floor, self._runaway = (FLOOR_ULPS * u) ** 2 * scale, RUNAWAY * scale
+
+    def advance(self) -> dict[str, Any]:
+        """Take one step.
+
+        Returns:
+            mse (of the best point), damping, and accepted: whether the step led to a new best.
+        """
+        accepted = self._update()
+        self.step += 1
+        mse = self.objective.validation_mse(self.theta)
+        self._idle = 0 if mse <= PROGRESS * self._mse else self._idle + 1
+        self._mse = min(mse, self._mse)
+        if self._mse <= self._near_floor and self._idle >= self.config.patience:
+            self.outcome = Outcome.REACHED
+        elif self._idle >= self.config.stall:
+            self.outcome = Outcome.STALLED
+        elif self.step >= self.config.steps:
+            self.outcome = Outcome.EXHAUSTED
+        return {"mse": mse, "damping": self._damping, "accepted": accepted}
+
+    def state(self) -> State:
+        """All that `restore` needs.
+
+        Returns:
+            Parameters, the excursion under way, damping, and what the stopping rule remembers.
+        """
+        return {
+            "theta": self.theta,
+            "trial": self._trial,
+            "depth": self._depth,
+            "damping": self._damping,
+            "mse": self._mse,
+            "idle": self._idle,
+            "step": self.step,
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue from a state.
+
+        Args:
+            state: What `state` returned.
+        """
+        self.theta = torch.as_tensor(state["theta"]).clone()
+        self._trial, self._depth = torch.as_tensor(state["trial"]).clone(), int(state["depth"])
+        self._damping, self._mse = float(state["damping"]), float(state["mse"])
+        self._idle, self.step = int(state["idle"]), int(state["step"])
+
+    @torch.no_grad()
+    def _update(self) -> bool:
+        """One step from the trial point; then keep it, follow it, or go back to the best."""
+        objective, place = self.objective, (self.place.attempt, self.place.phase, self.step)
+        judge = objective.batch(Stream.JUDGING, *place, size=self._batch)
+        self._trial = self._stepped(objective.batch(Stream.TRAINING, *place, size=self._batch))
+        before, after = (float(objective.loss(theta, judge)) for theta in (self.theta, self._trial))
+        if after < before:
+            quick = after < 0.3 * before
+            if self._depth == 0:
+                self._damping *= 0.1 if quick else 0.5
+            elif quick:
+                self._damping *= 0.5
+            self._damping = max(self._damping, SMALLEST_DAMPING)
+            self.theta, self._depth = self._trial, 0
+            return True
+        if self._depth < self.config.excursion and after < self._runaway:
+            self._depth += 1
+            return False
+        self._damping = min(self._damping * 6, LARGEST_DAMPING)
+        self._trial, self._depth = self.theta, 0
+        return False
+
+    def _stepped(self, example: Example) -> torch.Tensor:
+        """The damped Gauss–Newton step from the trial point; the damping grows until the system can be factorised."""
+        jacobian = self.objective.jacobian(self._trial, example.prompt).double()
+        residual = (self.objective.predict(self._trial, example.prompt) - example.target).flatten().double()
+        system = ScaledSystem(jacobian, residual)
+        while (step := system.solve(self._damping)) is None:
+            if self._damping >= LARGEST_DAMPING:
+                return self._trial
+            self._damping = min(self._damping * 10, LARGEST_DAMPING)
+        return self._trial - step.to(self._trial.dtype)
+
+
+class ScaledSystem:
+    """The Gauss–Newton system of a batch, its columns scaled to unit length, in its smaller form.
+
+    Args:
+        jacobian: J, (R, P), float64; overwritten.
+        residual: r, (R,), float64.
+    """
+
+    def __init__(self, jacobian: torch.Tensor, residual: torch.Tensor) -> None:
+        lengths = torch.linalg.vector_norm(jacobian, dim=0)
+        # A column that is zero to working precision keeps a length large enough to make its step zero.
+        self._lengths = lengths.clamp_min(1e-14 * float(lengths.max()) or 1.0)
+        self._scaled = jacobian.div_(self._lengths)
+        self._dual = len(residual) < len(lengths)
+        self._gram = self._scaled @ self._scaled.mT if self._dual else self._scaled.mT @ self._scaled
+        self._right = residual if self._dual else residual @ self._scaled
+
+    def solve(self, damping: float) -> torch.Tensor | None:
+        """The step S⁻¹ (Jₛᵀ Jₛ + λ I)⁻¹ Jₛᵀ r.
+
+        Args:
+            damping: λ > 0.
+
+        Returns:
+            (P,), or None where rounding left the system indefinite or the step is not finite.
+        """
+        system = self._gram.clone()
+        system.diagonal().add_(damping)
+        factor, failed = torch.linalg.cholesky_ex(system)
+        if failed.item():
+            return None
+        solution = torch.cholesky_solve(self._right.unsqueeze(-1), factor).squeeze(-1)
+        step = (solution @ self._scaled if self._dual else solution) / self._lengths
+        return step if bool(step.isfinite().all()) else None

@@ -1,0 +1,178 @@
+"""What is minimised: the mean squared error of a model on a task, as a function of one flat vector of parameters.
+
+Every batch is drawn from a seed of its own, derived from the run's seed and the batch's place in the run. A run that is
+stopped and resumed therefore sees the same data as one that was not, with no generator to save.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch.func import functional_call, jacrev, vmap
+
+from precisionlab.models import Backbone, ModelConfig
+from precisionlab.tasks import Example, Task
+
+VALIDATION_PROBLEMS = 2048
+JACOBIAN_CHUNK = 256
+
+
+class Stream(IntEnum):
+    """The independent sources of randomness of a run."""
+
+    INITIAL_WEIGHTS = 0
+    TRAINING = 1
+    JUDGING = 2
+    VALIDATION = 3
+    TEST = 4
+
+
+class Objective:
+    """A model, a task, and the data between them.
+
+    Args:
+        model: The model's shape.
+        task: What it is asked to emit.
+        dtype: Of the parameters and of all that the model computes.
+        device: Where it computes; batches are drawn on the CPU, so that they do not depend on it.
+        seed: Of the run.
+    """
+
+    def __init__(self, model: ModelConfig, task: Task, *, dtype: torch.dtype, device: str, seed: int) -> None:
+        self.task, self.dtype, self.device, self.seed = task, dtype, device, seed
+        self.model = Backbone(
+            model, in_features=task.in_features, out_features=task.out_features, tokens=task.tokens, dtype=dtype
+        ).to(device)
+        self._names = [name for name, _ in self.model.named_parameters()]
+        self._shapes = [parameter.shape for parameter in self.model.parameters()]
+        self._sizes = [shape.numel() for shape in self._shapes]
+        self.parameters = sum(self._sizes)
+        self._validation = self.batch(Stream.VALIDATION, size=VALIDATION_PROBLEMS)
+        self._jacobian = vmap(jacrev(self._predict_one), in_dims=(None, 0), chunk_size=JACOBIAN_CHUNK)
+
+    def initial(self, attempt: int) -> torch.Tensor:
+        """Random starting weights.
+
+        Args:
+            attempt: Which start of this run.
+
+        Returns:
+            Parameters, (P,).
+        """
+        config, task = self.model.config, self.task
+        start = Backbone(
+            config,
+            in_features=task.in_features,
+            out_features=task.out_features,
+            tokens=task.tokens,
+            dtype=self.dtype,
+            generator=self._generator(Stream.INITIAL_WEIGHTS, attempt),
+        )
+        return torch.cat([parameter.detach().flatten() for parameter in start.parameters()]).to(self.device)
+
+    def batch(self, stream: Stream, *place: int, size: int) -> Example:
+        """The batch that belongs to a place in the run.
+
+        Args:
+            stream: What the batch is for.
+            place: Such as (attempt, phase, step); the same place gives the same batch.
+            size: Number of problems.
+
+        Returns:
+            The batch, on the device.
+        """
+        example = self.task.sample(size, generator=self._generator(stream, *place), dtype=self.dtype)
+        return Example(example.prompt.to(self.device), example.target.to(self.device))
+
+    def predict(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """What the model with these parameters emits.
+
+        Args:
+            theta: Parameters, (P,).
+            prompt: (B, T, F).
+
+        Returns:
+            (B, out_features).
+        """
+        emitted: torch.Tensor = functional_call(self.model, self.named(theta), (prompt,))
+        return emitted
+
+    def loss(self, theta: torch.Tensor, example: Example) -> torch.Tensor:
+        """Mean squared error in the model's own precision: what training descends, not what is reported.
+
+        Args:
+            theta: Parameters, (P,).
+            example: A batch.
+
+        Returns:
+            A scalar.
+        """
+        return (self.predict(theta, example.prompt) - example.target).square().mean()
+
+    @torch.no_grad()
+    def jacobian(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """Derivatives of everything emitted with respect to every parameter.
+
+        Args:
+            theta: Parameters, (P,).
+            prompt: (B, T, F).
+
+        Returns:
+            (B·out_features, P).
+        """
+        rows: torch.Tensor = self._jacobian(theta, prompt)
+        return rows.reshape(-1, self.parameters)
+
+    @torch.no_grad()
+    def validation_mse(self, theta: torch.Tensor) -> float:
+        """Error on the validation problems, above the model's precision.
+
+        Args:
+            theta: Parameters, (P,).
+
+        Returns:
+            Mean squared error.
+        """
+        prompt = self._validation.prompt
+        return float(self.task.mean_squared_error(self.predict(theta, prompt), prompt))
+
+    @torch.no_grad()
+    def test_mse(self, theta: torch.Tensor, problems: int) -> float:
+        """Error on problems that nothing in the run has seen.
+
+        Args:
+            theta: Parameters, (P,).
+            problems: How many.
+
+        Returns:
+            Mean squared error.
+        """
+        prompt = self.batch(Stream.TEST, size=problems).prompt
+        return float(self.task.mean_squared_error(self.predict(theta, prompt), prompt))
+
+    def target_mean_square(self) -> float:
+        """The scale of the task: the error of a model that emits zero.
+
+        Returns:
+            Mean square of the validation targets.
+        """
+        return float(self._validation.target.double().square().mean())
+
+    def named(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+        """A flat vector as the model's parameters.
+
+        Args:
+            theta: Parameters, (P,).
+
+        Returns:
+            Views of it by name.
+        """
+        pieces = torch.split(theta, self._sizes)
+        return {name: piece.view(shape) for name, shape, piece in zip(self._names, self._shapes, pieces, strict=True)}
+
+    def _predict_one(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        return self.predict(theta, prompt[None])[0]
+
+    def _generator(self, stream: Stream, *place: int) -> torch.Generator:
+        key = np.random.SeedSequence(self.seed, spawn_key=(int(stream), *place))
+        return torch.Generator().manual_seed(int(key.generate_state(1, np.uint64)[0]))

@@ -1,0 +1,108 @@
+"""The loop: the phases of a recipe in order, from as many random starts as it takes.
+
+An attempt ends when a phase stalls; the next begins from other weights, drawn from the same seed. The best weights by
+validation error are kept. The loop may stop between any two rows of metrics and go on from there, bit for bit.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from precisionlab.training.objective import Objective
+from precisionlab.training.phase import Outcome, PhaseConfig, PhaseRun, Place, State
+
+Row = dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where a run stands; all that is needed to go on.
+
+    Args:
+        place: The attempt and phase that are next or under way.
+        phase_state: The state of the phase under way, or None at its start.
+        theta: Where the phase starts from, or None at the start of an attempt.
+        best: The best parameters so far.
+        best_mse: Their validation error.
+        rows: Metrics so far.
+        elapsed: Seconds of training so far.
+        ended: How the run ended, or None while it goes on.
+    """
+
+    place: Place = field(default_factory=lambda: Place(attempt=0, phase=0))
+    phase_state: State | None = None
+    theta: torch.Tensor | None = None
+    best: torch.Tensor | None = None
+    best_mse: float = float("inf")
+    rows: list[Row] = field(default_factory=list)
+    elapsed: float = 0.0
+    ended: Outcome | None = None
+
+
+def fit(
+    objective: Objective,
+    phases: Sequence[PhaseConfig],
+    *,
+    attempts: int,
+    progress: Progress,
+    time_limit: float | None = None,
+    on_row: Callable[[Progress], None] = lambda _: None,
+) -> None:
+    """Train until the recipe ends or the time is up.
+
+    Args:
+        objective: What is minimised.
+        phases: The recipe.
+        attempts: The most random starts.
+        progress: Where to go on from; brought up to date after every row, and whole even when an exception, a
+            keyboard interrupt among them, ends the loop.
+        time_limit: Seconds for this call; the run can go on later.
+        on_row: Called after every row.
+    """
+    start, before = time.perf_counter(), progress.elapsed
+    run: PhaseRun | None = None
+    while progress.ended is None:
+        run = run or _enter(objective, phases[progress.place.phase], progress)
+        row = run.advance()
+        elapsed = time.perf_counter() - start
+        changes = _recorded(progress, run, phases[progress.place.phase].kind, row, before + elapsed)
+        if run.outcome is not None:
+            changes |= _moved_on(progress.place, run, phases=len(phases), attempts=attempts)
+        vars(progress).update(changes)  # one operation: an interrupt finds all of it done, or none
+        on_row(progress)
+        if time_limit is not None and elapsed >= time_limit:
+            return
+        run = run if run.outcome is None else None
+
+
+def _enter(objective: Objective, config: PhaseConfig, progress: Progress) -> PhaseRun:
+    if progress.theta is None:
+        progress.theta = objective.initial(progress.place.attempt)
+    run = config.start(objective, progress.theta, progress.place)
+    if progress.phase_state is not None:
+        run.restore(progress.phase_state)
+    return run
+
+
+def _recorded(progress: Progress, run: PhaseRun, kind: str, row: Row, elapsed: float) -> dict[str, Any]:
+    """What a row of metrics changes."""
+    tagged = {"attempt": progress.place.attempt, "phase": kind, "step": run.step, "elapsed": round(elapsed, 3), **row}
+    state = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in run.state().items()}
+    changes: dict[str, Any] = {"rows": [*progress.rows, tagged], "phase_state": state, "elapsed": elapsed}
+    if row["mse"] < progress.best_mse:
+        changes |= {"best": run.theta.clone(), "best_mse": row["mse"]}
+    return changes
+
+
+def _moved_on(place: Place, run: PhaseRun, *, phases: int, attempts: int) -> dict[str, Any]:
+    """What the end of a phase changes: on to the next phase, the next attempt, or the end."""
+    stalled = run.outcome is Outcome.STALLED
+    if place.attempt + 1 == attempts if stalled else place.phase + 1 == phases:
+        return {"ended": run.outcome}
+    if stalled:
+        return {"place": Place(attempt=place.attempt + 1, phase=0), "theta": None, "phase_state": None}
+    following = Place(attempt=place.attempt, phase=place.phase + 1)
+    return {"place": following, "theta": run.theta.clone(), "phase_state": None}
