@@ -107,6 +107,13 @@ bool run(const Level& level, const IteratesTask& task, int threads) {
   return share_out(task, groups_of(task.batch), work, threads, level.iterates);
 }
 
+bool run(const Level& level, const SchulzTask& task, int threads) {
+  const double entries = double(task.m) * task.n;
+  expect_writes(task.out, (task.every ? task.steps + 1 : 1) * task.batch * task.m * task.n);
+  const double work = double(task.batch) / LANES * entries * (2.0 * task.steps * task.n + 4);
+  return share_out(task, groups_of(task.batch), work, threads, level.schulz);
+}
+
 bool run(const Level& level, const HouseholderTask& task, int threads) {
   const double work = double(task.batch) / LANES * task.m * (task.n + 1) * (task.n + 4);
   return share_out(task, groups_of(task.batch), work, threads, level.householder);

@@ -8,9 +8,6 @@ namespace precisionlab::PL_LEVEL {
 
 namespace {
 
-// Output larger than this is written past the cache: it would not stay there.
-constexpr std::int64_t STREAMED_BYTES = 16 << 20;
-
 struct Group {
   Lanes* A;
   Lanes* b;
@@ -47,21 +44,22 @@ void run_group(const IteratesTask& t, std::int64_t group, const Group& w) {
   gather(t.b + first * t.m, t.m, t.m, rows, w.b);
   if (t.gram) gram<Lanes, D>(w.A, w.b, t.m, n, w.G, w.c);
 
-  Lanes x[WIDTH<D>], g[WIDTH<D>], previous[WIDTH<D>], alpha(0.0);
+  Lanes x[WIDTH<D>], g[WIDTH<D>], direction[WIDTH<D>], step(0.0);
+  Chebyshev<Lanes> chebyshev{};
   gather(t.x0 + first * n, n, n, rows, x);
-  if (t.memory) {
-    for (int j = 0; j < n; ++j) previous[j] = x[j];
-  } else {
-    gather(t.alpha + first, 1, 1, rows, &alpha);
+  gather(t.step + first, 1, 1, rows, &step);
+  if (t.chebyshev) {
+    chebyshev.theta = step;
+    gather(t.spread + first, 1, 1, rows, &chebyshev.delta);
   }
   // An iterate is spread into one stage while the one before leaves the other: its loads then find finished stores.
   double* stage = w.staged;
   double* waiting = w.staged + LANES * n + LANES;
   double* out = t.out + first * n;
-  for (int step = 0; step < t.steps; ++step) {
+  for (int k = 0; k < t.steps; ++k) {
     if (t.every) {
       spread(x, n, stage);
-      if (step > 0) flush(waiting, n, rows, past_cache, out + (step - 1) * plane);
+      if (k > 0) flush(waiting, n, rows, past_cache, out + (k - 1) * plane);
       double* const swap = stage;
       stage = waiting, waiting = swap;
     }
@@ -70,10 +68,12 @@ void run_group(const IteratesTask& t, std::int64_t group, const Group& w) {
     } else {
       residual_gradient<Lanes, D>(w.A, w.b, t.m, n, x, g);
     }
-    if (t.memory) {
-      descend_with_memory<Lanes, D>(Lanes(t.alpha[step]), Lanes(t.beta[step]), g, n, x, previous);
+    if (!t.chebyshev) {
+      descend<Lanes, D>(step, g, n, x);
+    } else if (k == 0) {
+      chebyshev.first<D>(g, n, direction, x);
     } else {
-      descend<Lanes, D>(alpha, g, n, x);
+      chebyshev.next<D>(g, n, direction, x);
     }
   }
   if (t.every && t.steps > 0) flush(waiting, n, rows, past_cache, out + (t.steps - 1) * plane);

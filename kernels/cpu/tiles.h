@@ -7,6 +7,9 @@
 
 namespace precisionlab::PL_LEVEL {
 
+// Output larger than this is written past the cache: it would not stay there.
+constexpr std::int64_t STREAMED_BYTES = 16 << 20;
+
 // Columns 0..count−1 of up to eight rows that lie `stride` doubles apart, turned into count lane vectors. Where fewer
 // than eight rows are left, the last one fills the empty lanes: they compute, and are not stored.
 PL_INLINE void gather(const double* source, std::int64_t stride, int count, int rows, Lanes* out) {

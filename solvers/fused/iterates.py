@@ -1,12 +1,13 @@
 """Iterates of gradient descent and Chebyshev's method, each problem read once.
 
-x(t+1) = x(t) − α g(x(t)) [+ β (x(t) − x(t−1))], with g(x) = Aᵀ(A x − b), or G x − c where G = AᵀA, c = Aᵀb.
+The gradient is Aᵀ(A x − b), or G x − c where G = AᵀA and c = Aᵀb. `solvers.gradient_descent.iterates`
+is the public function of gradient descent and has its reference; Chebyshev's are here.
 Results do not depend on the number of threads, the instruction set, or the batch around a problem.
 """
 
 import torch
 
-from solvers.fused import module, plain, threads
+from solvers.fused import chosen, module, plain, threads
 
 
 @torch.library.custom_op("precisionlab::gradient_descent", mutates_args=())
@@ -40,33 +41,34 @@ def gradient_descent(
     return out
 
 
-@torch.library.custom_op("precisionlab::iterates_with_memory", mutates_args=())
-def iterates_with_memory(
+@torch.library.custom_op("precisionlab::chebyshev", mutates_args=())
+def chebyshev(
     A: torch.Tensor,
     b: torch.Tensor,
     x0: torch.Tensor,
-    alpha: torch.Tensor,
-    beta: torch.Tensor,
+    theta: torch.Tensor,
+    delta: torch.Tensor,
+    steps: int,
     gram: bool = False,
     every: bool = True,
 ) -> torch.Tensor:
-    """Iterates of x ← x − α(t) g + β(t) (x − x_before), coefficients shared by the problems.
+    """Iterates of Chebyshev's method, min_x ‖b − A x‖₂.
 
     Args:
         A: matrices, (B, m, n), float64 on the CPU.
         b: right-hand sides, (B, m).
-        x0: starting points, (B, n); also what came before the first.
-        alpha: α(t), (steps,).
-        beta: β(t), (steps,).
-        gram: whether to iterate with AᵀA.
+        x0: starting points, (B, n).
+        theta: the middle of the spectrum of AᵀA, (B,).
+        delta: half its width, (B,).
+        steps: number of steps.
+        gram: whether to iterate with AᵀA: cheaper, and less accurate.
         every: whether every iterate is wanted, or only the last.
 
     Returns:
         The iterates, (steps + 1, B, n), or the last of them, (1, B, n).
     """
-    steps = alpha.shape[0]
     out = x0.new_empty(steps + 1 if every else 1, *x0.shape)
-    arguments = (plain(A), plain(b), plain(x0), plain(alpha), plain(beta))
+    arguments = (plain(A), plain(b), plain(x0), plain(theta), plain(delta))
     module().iterates(*arguments, out, steps, gram, True, threads())
     return out
 
@@ -85,49 +87,97 @@ def _(
     return x0.new_empty(steps + 1 if every else 1, *x0.shape)
 
 
-@iterates_with_memory.register_fake
+@chebyshev.register_fake
 def _(
     A: torch.Tensor,
     b: torch.Tensor,
     x0: torch.Tensor,
-    alpha: torch.Tensor,
-    beta: torch.Tensor,
+    theta: torch.Tensor,
+    delta: torch.Tensor,
+    steps: int,
     gram: bool = False,
     every: bool = True,
 ) -> torch.Tensor:
-    del A, b, beta, gram
-    return x0.new_empty(alpha.shape[0] + 1 if every else 1, *x0.shape)
+    del A, b, theta, delta, gram
+    return x0.new_empty(steps + 1 if every else 1, *x0.shape)
 
 
-def iterates_eager(
+def chebyshev_eager(
     A: torch.Tensor,
     b: torch.Tensor,
     x0: torch.Tensor,
-    alpha: torch.Tensor,
-    beta: torch.Tensor,
-    *,
+    theta: torch.Tensor,
+    delta: torch.Tensor,
+    steps: int,
     gram: bool = False,
 ) -> torch.Tensor:
-    """The reference of both operations, in plain torch.
+    """The reference of `chebyshev`, in plain torch.
 
     Args:
         A: matrices, (B, m, n).
         b: right-hand sides, (B, m).
         x0: starting points, (B, n).
-        alpha: α(t), (steps, 1) or (steps, B).
-        beta: β(t), likewise.
+        theta: the middle of the spectrum of AᵀA, (B,).
+        delta: half its width, (B,).
+        steps: number of steps.
         gram: whether to iterate with AᵀA.
 
     Returns:
         The iterates, (steps + 1, B, n).
     """
-    x, previous, iterates = x0, x0, [x0]
-    G, c = A.mT @ A, torch.einsum("bmn,bm->bn", A, b)
-    for a, m in zip(alpha, beta, strict=True):
-        if gram:
-            g = torch.einsum("bij,bj->bi", G, x) - c
-        else:
-            g = torch.einsum("bmn,bm->bn", A, torch.einsum("bmn,bn->bm", A, x) - b)
-        x, previous = x - a[:, None] * g + m[:, None] * (x - previous), x
+    x, d, rho, iterates = x0, torch.zeros_like(x0), torch.zeros_like(theta), [x0]
+    G, c = (A.mT @ A, A.mT @ b[..., None]) if gram else (A, b[..., None])
+    for t in range(steps):
+        g = (G @ x[..., None] - c if gram else A.mT @ (A @ x[..., None] - c))[..., 0]
+        denominator = 2 * theta - rho * delta if t else theta
+        rho_next = delta / denominator
+        d = (rho_next * rho)[:, None] * d - ((2 if t else 1) / denominator)[:, None] * g
+        x, rho = x + d, rho_next
         iterates.append(x)
     return torch.stack(iterates)
+
+
+def chebyshev_iterates(
+    A: torch.Tensor,
+    b: torch.Tensor,
+    x0: torch.Tensor,
+    smallest: torch.Tensor,
+    largest: torch.Tensor,
+    steps: int,
+    *,
+    backend: str = "auto",
+    form: str = "residual",
+) -> torch.Tensor:
+    """The first iterates of Chebyshev's method for min_x ‖b − A x‖₂, all of them.
+
+    Args:
+        A: matrices, (B, m, n).
+        b: right-hand sides, (B, m).
+        x0: starting points, (B, n).
+        smallest: a lower bound of the singular values, (B,), above 0.
+        largest: an upper bound of them, (B,).
+        steps: T.
+        backend: "auto", "fused" or "eager"; they agree to rounding, not to the bit.
+        form: "residual" or "gram".
+
+    Returns:
+        x₀ … x_T, (steps + 1, B, n).
+
+    Raises:
+        ValueError: if the form or backend is unknown.
+
+    Cost:
+        4 m n operations a step and problem in the residual form, 2 n² in the Gram form.
+
+    Reference:
+        Saad, Iterative Methods for Sparse Linear Systems, 2nd ed. (2003), algorithm 12.1.
+    """
+    if form not in {"residual", "gram"}:
+        raise ValueError(f"form: got {form!r}, wants 'residual' or 'gram'")
+    high, low = largest * largest, smallest * smallest
+    bounds = (high + low) / 2, (high - low) / 2
+    m, n = A.shape[-2:]
+    if chosen(backend, A, b, x0, *bounds, columns=n, entries=m * n):
+        out: torch.Tensor = chebyshev(A, b, x0, *bounds, steps, form == "gram")
+        return out
+    return chebyshev_eager(A, b, x0, *bounds, steps, form == "gram")

@@ -5,7 +5,9 @@ import mpmath
 import pytest
 import torch
 
-from solvers.fused.iterates import gradient_descent, iterates_eager, iterates_with_memory
+from solvers import problems
+from solvers.fused.iterates import chebyshev, chebyshev_eager, chebyshev_iterates, gradient_descent
+from solvers.gradient_descent import iterates, iterates_eager
 
 from .cases import SHAPES, U, misaligned, normal, strided
 
@@ -18,10 +20,13 @@ def problem(rng, batch, m, n):
     return A, b, x0, 1 / sigma**2
 
 
-def coefficients(rng, steps):
-    return 0.01 * torch.rand(steps, dtype=torch.float64, generator=rng), torch.rand(
-        steps, dtype=torch.float64, generator=rng
-    )
+def form(gram):
+    return "gram" if gram else "residual"
+
+
+def spectrum(eta, condition=3.0):
+    """θ and δ of Chebyshev's method, from η = 1/σ₁²."""
+    return (1 + condition**-2) / (2 * eta), (1 - condition**-2) / (2 * eta)
 
 
 def bound(A, b, iterates):
@@ -35,7 +40,7 @@ def bound(A, b, iterates):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_gradient_descent_is_its_reference(kernels, rng, shape, gram):
     A, b, x0, eta = problem(rng, *shape)
-    reference = iterates_eager(A, b, x0, eta.expand(STEPS, -1), torch.zeros(STEPS, 1), gram=gram)
+    reference = iterates_eager(A, b, x0, eta, STEPS, form=form(gram))
     ours = gradient_descent(A, b, x0, eta, STEPS, gram)
     assert ours.shape == reference.shape
     assert ((ours - reference).abs() <= bound(A, b, reference)).all()
@@ -44,13 +49,27 @@ def test_gradient_descent_is_its_reference(kernels, rng, shape, gram):
 
 @pytest.mark.parametrize("gram", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_memory_is_its_reference(kernels, rng, shape, gram):
-    A, b, x0, _ = problem(rng, *shape)
-    A = A / torch.linalg.matrix_norm(A, keepdim=True)
-    alpha, beta = coefficients(rng, STEPS)
-    reference = iterates_eager(A, b, x0, alpha[:, None], beta[:, None], gram=gram)
-    ours = iterates_with_memory(A, b, x0, alpha, beta, gram)
+def test_chebyshev_is_its_reference(kernels, rng, shape, gram):
+    A, b, x0, eta = problem(rng, *shape)
+    theta, delta = spectrum(eta)
+    reference = chebyshev_eager(A, b, x0, theta, delta, STEPS, gram)
+    ours = chebyshev(A, b, x0, theta, delta, STEPS, gram)
     assert ((ours - reference).abs() <= bound(A, b, reference)).all()
+    assert torch.equal(chebyshev(A, b, x0, theta, delta, STEPS, gram, every=False), ours[-1:])
+
+
+@pytest.mark.parametrize("backend", ["fused", "eager"])
+def test_chebyshev_converges_at_its_rate(kernels, rng, backend):
+    condition, steps = 4.0, 30
+    given = problems.random_problem(12, 4, condition=condition, residual=0.5, batch=(9,), generator=rng)
+    sigma = torch.linalg.svdvals(given.A)
+    x0 = torch.zeros(9, 4, dtype=torch.float64)
+    solution = torch.linalg.lstsq(given.A, given.b[..., None]).solution[..., 0]
+    trace = chebyshev_iterates(given.A, given.b, x0, sigma[:, -1], sigma[:, 0], steps, backend=backend)
+    error = (trace - solution).norm(dim=-1)
+    q = (condition - 1) / (condition + 1)
+    for k in range(0, steps + 1, 5):
+        assert (error[k] <= 2 * q**k / (1 + q ** (2 * k)) * error[0] * (1 + 1 / 64)).all()
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
@@ -121,7 +140,7 @@ def test_error_is_no_larger_than_that_of_eager_code(kernels, rng, gram):
     steps = 25
     exact = torch.stack([_exact_last(A[i], b[i], x0[i], eta[i], steps) for i in range(len(A))])
     ours = gradient_descent(A, b, x0, eta, steps, gram)[-1] - exact
-    eager = iterates_eager(A, b, x0, eta.expand(steps, -1), torch.zeros(steps, 1), gram=gram)[-1] - exact
+    eager = iterates_eager(A, b, x0, eta, steps, form=form(gram))[-1] - exact
     # Two samples of rounding noise: one may exceed the other by chance, on 24 problems hardly by a quarter.
     assert ours.norm() <= 1.25 * eager.norm() + U * exact.norm()
 
@@ -136,10 +155,31 @@ def _exact_last(A, b, x, eta, steps):
 
 def test_registered_as_torch_wants(kernels, rng):
     A, b, x0, eta = problem(rng, 9, 6, 5)
-    alpha, beta = coefficients(rng, 3)
     for gram, every in itertools.product([False, True], repeat=2):
         torch.library.opcheck(gradient_descent, (A, b, x0, eta, 3, gram, every))
-        torch.library.opcheck(iterates_with_memory, (A, b, x0, alpha, beta, gram, every))
+        torch.library.opcheck(chebyshev, (A, b, x0, *spectrum(eta), 3, gram, every))
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3), (0,)], ids=str)
+def test_backends_of_the_public_function_agree(kernels, rng, batch):
+    A, b, x0 = normal(rng, *batch, 7, 3), normal(rng, *batch, 7), normal(rng, *batch, 3)
+    fused_ones, eager_ones = (iterates(A, b, x0, 0.01, 5, backend=backend) for backend in ("fused", "eager"))
+    assert fused_ones.shape == eager_ones.shape == (6, *batch, 3)
+    assert ((fused_ones - eager_ones).abs() <= 30 * 10 * 5 * U * (1 + eager_ones.abs())).all()
+
+
+def test_auto_takes_what_the_kernel_cannot_to_eager_code(kernels, rng):
+    A, b, x0, eta = problem(rng, 4, 6, 3)
+    assert torch.equal(iterates(A, b, x0, eta, 3), gradient_descent(A, b, x0, eta, 3))
+    wide = normal(rng, 2, 40, 33)
+    for arguments in [
+        (A.float(), b.float(), x0.float(), 0.01),
+        (A.clone().requires_grad_(), b, x0, eta),
+        (wide, normal(rng, 2, 40), normal(rng, 2, 33), 0.001),
+    ]:
+        assert torch.equal(iterates(*arguments, 3), iterates_eager(*arguments, 3))
+        with pytest.raises(RuntimeError, match="'fused', but"):
+            iterates(*arguments, 3, backend="fused")
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,30 @@ namespace precisionlab {
 
 constexpr int LANES = 8;  // problems in a lane group, on every instruction set
 
-// Iterates of gradient descent on `batch` problems: A (batch, m, n), b (batch, m), x0 (batch, n), all contiguous.
-// alpha (batch) holds one step size a problem. With `memory`, alpha and beta are (steps), shared by the problems.
+// Iterates on `batch` problems: A (batch, m, n), b (batch, m), x0 (batch, n), all contiguous.
+// Gradient descent: `step` (batch) holds η of each problem. Chebyshev: `step` holds θ and `spread` δ, (batch) each.
 // out is (steps + 1, batch, n) with `every`, else (1, batch, n).
 struct IteratesTask {
   const double* A;
   const double* b;
   const double* x0;
-  const double* alpha;
-  const double* beta;
+  const double* step;
+  const double* spread;
   double* out;
   std::int64_t batch;
   int m, n, steps;
-  bool gram, memory, every;
+  bool gram, chebyshev, every;
+};
+
+// Newton-Schulz iterates X ← 2X − (X A) X: A (batch, m, n), X0 (batch, n, m).
+// out is (steps + 1, batch, n, m) with `every`, else (1, batch, n, m).
+struct SchulzTask {
+  const double* A;
+  const double* X0;
+  double* out;
+  std::int64_t batch;
+  int m, n, steps;
+  bool every;
 };
 
 // Least squares by Householder QR on `batch` problems: A (batch, m, n), b (batch, m), m >= n.
@@ -46,6 +57,7 @@ struct Level {
   const char* name;
   bool fast_fma;  // false: fma is a library call, exact but slower than eager code
   Kernel<IteratesTask> iterates;
+  Kernel<SchulzTask> schulz;
   Kernel<HouseholderTask> householder;
 };
 
@@ -56,6 +68,7 @@ const Level* level_at(int i);
 
 // Each returns false where memory ran out. `threads` is an upper bound; results do not depend on it.
 bool run(const Level& level, const IteratesTask& task, int threads);
+bool run(const Level& level, const SchulzTask& task, int threads);
 bool run(const Level& level, const HouseholderTask& task, int threads);
 
 }  // namespace precisionlab

@@ -1,9 +1,9 @@
-// Iterates of a first-order method on one least-squares problem min ‖b − A x‖ (one per lane of T).
+// Iterates of gradient descent and of Chebyshev's method on one least-squares problem min ‖b − A x‖ (one per lane of T).
 //
-//   x(t+1) = x(t) − α(t) g(t) + β(t) (x(t) − x(t−1)),     g(t) = Aᵀ(A x(t) − b)
-//
-// Gradient descent has α constant and β = 0; Chebyshev's method prescribes both. D is the number of columns where the
-// compiler is to know it, and 0 where it is read from `d`, at most MAX_COLUMNS.
+// Both add a direction d to x, made from the gradient g = Aᵀ(A x − b):
+//   gradient descent:  d = −η g
+//   Chebyshev:         d₀ = −g₀/θ, ρ₀ = δ/θ, and then  ρ' = δ/(2θ − ρδ),  d ← ρ'ρ d − 2g/(2θ − ρδ)
+// D is the number of columns where the compiler is to know it, and 0 where it is read from `d`, at most MAX_COLUMNS.
 #pragma once
 
 #include "portable.h"
@@ -59,15 +59,36 @@ PL_HD void descend(T alpha, const T* g, int d_runtime, T* x) {
   each<D>(d, [&](int j) { x[j] = nmadd(alpha, g[j], x[j]); });
 }
 
-// (x, p) ← (x − α g + β (x − p), x), where p is the iterate before.
-template <class T, int D>
-PL_HD void descend_with_memory(T alpha, T beta, const T* g, int d_runtime, T* x, T* previous) {
-  const int d = D > 0 ? D : d_runtime;
-  each<D>(d, [&](int j) {
-    const T here = x[j];
-    x[j] = nmadd(alpha, g[j], madd(beta, here - previous[j], here));
-    previous[j] = here;
-  });
-}
+// Chebyshev's recurrence for the spectrum [θ − δ, θ + δ] of AᵀA.
+template <class T>
+struct Chebyshev {
+  T theta, delta, rho;
+
+  // d ← −g/θ, x ← x + d
+  template <int D>
+  PL_HD void first(const T* g, int d_runtime, T* direction, T* x) {
+    const int d = D > 0 ? D : d_runtime;
+    const T step = T(-1.0) / theta;
+    rho = delta / theta;
+    each<D>(d, [&](int j) {
+      direction[j] = step * g[j];
+      x[j] = x[j] + direction[j];
+    });
+  }
+
+  // d ← ρ'ρ d − 2g/(2θ − ρδ), x ← x + d
+  template <int D>
+  PL_HD void next(const T* g, int d_runtime, T* direction, T* x) {
+    const int d = D > 0 ? D : d_runtime;
+    const T denominator = nmadd(rho, delta, theta + theta);
+    const T rho_next = delta / denominator;
+    const T kept = rho_next * rho, step = T(-2.0) / denominator;
+    rho = rho_next;
+    each<D>(d, [&](int j) {
+      direction[j] = madd(kept, direction[j], step * g[j]);
+      x[j] = x[j] + direction[j];
+    });
+  }
+};
 
 }  // namespace precisionlab
