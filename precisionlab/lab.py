@@ -74,7 +74,7 @@ def train(
             raise ValueError("resume: there is nothing to resume without a run_dir")
         return _train(config, None, Progress(), time_limit, display=progress)
     directory = RunDirectory(Path(run_dir))
-    with directory.locked():
+    with directory.locked(), math_flags():
         if directory.started and not resume:
             raise ValueError(f"{run_dir}: holds a run already; resume it, or choose another directory")
         if resume:

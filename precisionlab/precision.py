@@ -96,7 +96,7 @@ def environment(device: str) -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("precisionlab", "torch", "numpy", "scipy", "mpmath")},
-        "platform": f"{platform.system()} {platform.release()}",
+        "platform": platform.system(),
         "processor": processor(),
         "device": device,
         "accelerator": accelerator,

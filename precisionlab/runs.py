@@ -278,7 +278,7 @@ class RunDirectory:
         Args:
             card: It.
         """
-        write_atomically(self.path / CARD, json.dumps(asdict(card), indent=2).encode())
+        write_atomically(self.path / CARD, json.dumps(asdict(card), indent=2, ensure_ascii=False).encode())
 
     def load(self, *, device: str | None = None) -> Run:
         """Read the run.
