@@ -126,7 +126,7 @@ def _step(s: _State) -> _State:
     X = torch.where(s.refining[:, None, None], s.X, step_matrix(s.X, s.A))
     defect = torch.where(s.refining, s.defect, _defect(X, s.A))
     # Converged: below ½, and a quadratic step no longer even halves it.
-    refining = s.refining | ((s.defect < 0.5) & (defect > 0.5 * s.defect))
+    refining = s.refining | ((s.defect < 0.5) & (defect >= 0.5 * s.defect))
     correction = s.x - s.offset
     correction = torch.where(s.refining[:, None], correction + matvec(X, s.b - matvec(s.A, correction)), matvec(X, s.b))
     x = s.offset + correction

@@ -16,6 +16,8 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from solvers.reference import solve_exact
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NistProblem:
@@ -170,3 +172,18 @@ def _wampler() -> list[NistProblem]:
 
 def _integers(text: str) -> list[int]:
     return [int(word) for word in text.split()]
+
+
+def exact(item: NistProblem) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The solution of a set beyond the 15 digits that are certified.
+
+    Args:
+        item: the set.
+
+    Returns:
+        hi and lo of `solvers.reference.solve_exact`; rounded to 15 digits they are the certified coefficients.
+
+    Error:
+        u² relative.
+    """
+    return solve_exact(item.A, item.b)

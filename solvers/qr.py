@@ -117,12 +117,13 @@ def _careful(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch.
         Solutions, and which matrices are rank-deficient.
     """
     m, n = A.shape[-2:]
-    overall = ldexp(A, -exponent(A, (-2, -1))[:, None, None])
-    rows = overall.abs().amax(dim=-1).argsort(dim=-1, descending=True, stable=True)
+    sizes = ldexp(A, -exponent(A, (-2, -1))[:, None, None]).abs().amax(dim=-1)
+    # Problems that are here for their range alone keep their order, and so the bits that any other scale gives them.
+    graded = (sizes.amax(dim=-1) > _GRADED * sizes.amin(dim=-1)).unsqueeze(-1)
+    rows = torch.where(graded, sizes, 0.0).argsort(dim=-1, descending=True, stable=True)
     scaled, column_exponent = scale_columns(A)
-    # Norms as exponent and fraction: the larger exponent first, then the larger fraction.
-    sizes = torch.linalg.vector_norm(scaled, dim=-2).double().log2() + column_exponent
-    columns = sizes.argsort(dim=-1, descending=True, stable=True)
+    norms = torch.linalg.vector_norm(scaled, dim=-2).double().log2() + column_exponent
+    columns = torch.where(graded, norms, 0.0).argsort(dim=-1, descending=True, stable=True)
     right_exponent = exponent(b, -1)
     right = ldexp(b, -right_exponent.unsqueeze(-1)).gather(-1, rows)
     matrix = scaled.gather(-2, rows.unsqueeze(-1).expand(-1, m, n)).gather(-1, columns.unsqueeze(-2).expand(-1, m, n))

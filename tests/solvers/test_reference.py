@@ -1,0 +1,111 @@
+"""The oracle against itself in other arithmetic: Householder in mpmath, and integers."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from solvers import reference
+from solvers.exact import RankDeficientError, round_pair, solve_rational
+from solvers.problems import random_problem
+
+from .tolerance import unit
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("condition", [1.0, 1e5, 1e14])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (3, 3), (7, 2), (20, 5)], ids=str)
+def test_two_arithmetics_round_to_one_answer(shape, condition, dtype, generator):
+    residual = 1.0 if shape[0] > shape[1] else 0.0
+    problem = random_problem(
+        *shape, condition=condition, residual=residual, batch=(3,), dtype=dtype, generator=generator
+    )
+    x = reference.solve(problem.A, problem.b)
+    hi, lo = reference.solve_exact(problem.A, problem.b)
+    np.testing.assert_array_equal(x, hi)
+    assert x.dtype == np.float64
+    assert x.shape == (3, shape[1])
+    assert bool((np.abs(lo) <= unit(torch.float64) * np.abs(hi)).all())
+
+
+def test_exact_solution_satisfies_the_normal_equations(generator):
+    problem = random_problem(6, 3, condition=1e12, residual=1.0, generator=generator)
+    exact = solve_rational(problem.A.numpy(), problem.b.numpy()).fractions()
+    A = [[Fraction(v) for v in row] for row in problem.A.tolist()]
+    r = [
+        Fraction(v) - sum(a * x for a, x in zip(row, exact, strict=True))
+        for v, row in zip(problem.b.tolist(), A, strict=True)
+    ]
+    assert [sum(row[j] * e for row, e in zip(A, r, strict=True)) for j in range(3)] == [0, 0, 0]
+    hi, lo = reference.solve_exact(problem.A, problem.b)
+    u = Fraction(unit(torch.float64))
+    for h, low, x in zip(hi.tolist(), lo.tolist(), exact, strict=True):
+        assert abs(Fraction(h) - x) <= u * abs(x)
+        assert abs(Fraction(h) + Fraction(low) - x) <= u * u * abs(x)
+
+
+@pytest.mark.parametrize("exponents", [(-1000, -1000), (1000, 1000), (-900, 900), (600, -300)])
+def test_extreme_scales(exponents, generator):
+    problem = random_problem(6, 3, condition=1e6, residual=1.0, generator=generator)
+    plain = reference.solve(problem.A, problem.b)
+    units = 2.0 ** np.array([exponents[0], 0, exponents[1]])
+    got = reference.solve(problem.A.numpy() * units, problem.b.numpy())
+    np.testing.assert_array_equal(got, plain / units)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        [[1, 1], [1, 1], [0, 0]],
+        [[1, 0], [1, 0], [1, 0]],
+        [[1e-300, 2.0**1000], [2e-300, 2.0**1001]],
+        [[0.1, 0.2, 0.4], [0.3, 0.6, 0.0], [0.7, 1.4, 1.0]],  # doubling rounds nothing
+    ],
+)
+def test_dependence_is_decided_exactly(columns):
+    A = np.array(columns, dtype=np.float64)
+    for function in (reference.solve, reference.solve_exact):
+        with pytest.raises(RankDeficientError, match="column 1 depends"):
+            function(A, np.ones(len(A)))
+
+
+def test_the_last_bit_of_independence_is_seen():
+    # κ is about 2/u: no float64 method can tell this matrix from a dependent one.
+    delta = 2.0**-52
+    A = np.array([[1.0, 1.0], [1.0, 1.0 + delta], [0.0, 0.0]])
+    np.testing.assert_array_equal(reference.solve(A, np.array([1.0, 1.0 + delta, 5.0])), [0.0, 1.0])
+    A = np.array([[1.0, 1.0], [0.0, 2.0**-600]])
+    np.testing.assert_array_equal(reference.solve(A, np.array([3.0, 2.0**-600])), [2.0, 1.0])
+
+
+def test_ties_round_to_even():
+    x = reference.solve(np.array([[1.0], [1.0]]), np.array([1.0, 1.0 + 2.0**-52])).item()
+    assert x == 1.0  # 1 + 2⁻⁵³ is half way, and 1 is even
+    x = reference.solve(np.array([[1.0], [1.0]]), np.array([1.0 + 2.0**-52, 1.0 + 2.0**-51])).item()
+    assert x == 1.0 + 2.0**-51
+
+
+def test_rounding_to_pairs_covers_subnormals_and_overflow():
+    assert round_pair(1, 3, 0) == (1 / 3, float(Fraction(1, 3) - Fraction(1 / 3)))
+    assert round_pair(1, 1, -1075)[0] == 0.0  # a tie, to even
+    assert round_pair(3, 1, -1075)[0] == 2.0**-1073
+    assert round_pair(-1, 1, 1024) == (float("-inf"), 0.0)
+
+
+def test_batches_empty_and_nested(generator):
+    problem = random_problem(4, 2, batch=(2, 3), generator=generator)
+    x = reference.solve(problem.A, problem.b)
+    assert x.shape == (2, 3, 2)
+    np.testing.assert_array_equal(x[1, 2], reference.solve(problem.A[1, 2], problem.b[1, 2]))
+    assert reference.solve(problem.A[:0], problem.b[:0]).shape == (0, 3, 2)
+    with pytest.raises(ValueError, match="digits: got 10, wants at least 30"):
+        reference.solve(problem.A, problem.b, digits=10)
+
+
+def test_digits_change_nothing(generator):
+    problem = random_problem(5, 3, condition=1e10, residual=1.0, generator=generator)
+    for digits in (30, 77, 150):
+        np.testing.assert_array_equal(
+            reference.solve(problem.A, problem.b, digits=digits), reference.solve(problem.A, problem.b)
+        )
