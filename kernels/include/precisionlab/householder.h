@@ -22,11 +22,12 @@ PL_HD void each_from(int from, int to, const Body& body) {
 
 // Reflection k of n. t[j] holds Σ a_ik a_ij over the rows below k on entry, and the same for column k + 1 on exit;
 // j = n stands for b. D and K are n and k where the compiler is to know them, else D = 0.
-template <class T, int D, int K>
-PL_HD void reflect(T* A, T* b, int m, int n_runtime, int k_runtime, T* t, T* s) {
+// Storage is a pointer to T, or acts like one.
+template <class T, int D, int K, class Storage>
+PL_HD void reflect(Storage A, Storage b, int m, int n_runtime, int k_runtime, T* t, T* s) {
   const int n = D > 0 ? D : n_runtime, k = D > 0 ? K : k_runtime;
   constexpr int NEXT = D > 0 ? K + 1 : 0;
-  T* const head = A + k * n;
+  const Storage head = A + k * n;
   const T below = t[k], alpha = head[k];
   const T beta = -with_sign(root(madd(alpha, alpha, below)), alpha);
   const T v0 = alpha - beta;
@@ -42,11 +43,11 @@ PL_HD void reflect(T* A, T* b, int m, int n_runtime, int k_runtime, T* t, T* s) 
   b[k] = nmadd(s[n], v0, b[k]);
   t[n] = T(0.0);
   if (k + 1 >= m) return;
-  T* row = head + n;
+  Storage row = head + n;
   each_from<NEXT, D>(k + 1, n, [&](int j) { row[j] = nmadd(s[j], row[k], row[j]); });
   b[k + 1] = nmadd(s[n], row[k], b[k + 1]);
   for (int i = k + 2; i < m; ++i) {
-    row += n;
+    row = row + n;
     const T v = row[k];
     b[i] = nmadd(s[n], v, b[i]);
     T next = b[i];
@@ -59,8 +60,8 @@ PL_HD void reflect(T* A, T* b, int m, int n_runtime, int k_runtime, T* t, T* s) 
   }
 }
 
-template <class T, int D, int K>
-PL_HD void reflect_from(T* A, T* b, int m, T* t, T* s) {
+template <class T, int D, int K, class Storage>
+PL_HD void reflect_from(Storage A, Storage b, int m, T* t, T* s) {
   if constexpr (K < D) {
     reflect<T, D, K>(A, b, m, D, K, t, s);
     reflect_from<T, D, K + 1>(A, b, m, t, s);
@@ -69,8 +70,8 @@ PL_HD void reflect_from(T* A, T* b, int m, T* t, T* s) {
 
 // On exit the upper triangle of the first n rows of A is R, b is Qᵀb, and x solves R x = (Qᵀb)(1..n).
 // WIDE is a bound on n + 1.
-template <class T, int D, int WIDE>
-PL_HD void householder_least_squares(T* A, T* b, int m, int n_runtime, T* x) {
+template <class T, int D, int WIDE, class Storage>
+PL_HD void householder_least_squares(Storage A, Storage b, int m, int n_runtime, T* x) {
   const int n = D > 0 ? D : n_runtime;
   T t[WIDE], s[WIDE];
   each<D>(n, [&](int j) { t[j] = T(0.0); });
@@ -85,11 +86,14 @@ PL_HD void householder_least_squares(T* A, T* b, int m, int n_runtime, T* x) {
   } else {
     for (int k = 0; k < n; ++k) reflect<T, 0, 0>(A, b, m, n, k, t, s);
   }
-  for (int i = n - 1; i >= 0; --i) {
+  each<D>(n, [&](int done) {
+    const int i = n - 1 - done;
     T c = b[i];
-    for (int j = i + 1; j < n; ++j) c = nmadd(A[i * n + j], x[j], c);
+    each<D>(n, [&](int j) {
+      if (j > i) c = nmadd(A[i * n + j], x[j], c);
+    });
     x[i] = c / A[i * n + i];
-  }
+  });
 }
 
 }  // namespace precisionlab

@@ -15,16 +15,18 @@ constexpr int MAX_COLUMNS = 32;
 template <int D>
 constexpr int WIDTH = D > 0 ? D : MAX_COLUMNS;
 
-// g = Aᵀ(A x − b), one pass over the rows: r_i is summed from −b_i, and used while row i is at hand.
-template <class T, int D>
+// g = Aᵀ(A x − b), one pass over the rows: r_i is summed from −b_i, and used while row i is at hand. M is the number of
+// rows where the compiler is to know it, to keep them in registers, else 0.
+template <class T, int D, int M = 0>
 PL_HD void residual_gradient(const T* A, const T* b, int m, int d_runtime, const T* x, T* g) {
   const int d = D > 0 ? D : d_runtime;
   each<D>(d, [&](int j) { g[j] = T(0.0); });
-  for (int i = 0; i < m; ++i, A += d) {
+  each<M>(m, [&](int i) {
+    const T* const row = A + i * d;
     T r = -b[i];
-    each<D>(d, [&](int j) { r = madd(A[j], x[j], r); });
-    each<D>(d, [&](int j) { g[j] = madd(A[j], r, g[j]); });
-  }
+    each<D>(d, [&](int j) { r = madd(row[j], x[j], r); });
+    each<D>(d, [&](int j) { g[j] = madd(row[j], r, g[j]); });
+  });
 }
 
 // G = AᵀA and c = Aᵀb, the sums taken row by row.
