@@ -119,4 +119,27 @@ bool run(const Level& level, const HouseholderTask& task, int threads) {
   return share_out(task, groups_of(task.batch), work, threads, level.householder);
 }
 
+bool run(const Level& level, const AttentionTask& task, int threads) {
+  const std::int64_t size = task.batch * task.heads * task.width;
+  if (task.backward) {
+    expect_writes(task.dq.data, size * task.queries);
+    expect_writes(task.dk.data, size * task.tokens);
+    expect_writes(task.dv.data, size * task.tokens);
+  } else {
+    expect_writes(task.y.data, size * task.queries);
+  }
+  const double products = task.backward ? 5 : 2;
+  const double work = products / LANES * task.batch * task.heads * task.queries * task.tokens * task.width;
+  return share_out(task, task.batch * task.heads, work, threads, level.attention);
+}
+
+bool run(const Level& level, const ConvolutionTask& task, int threads) {
+  for (double* out : {task.y, task.du, task.dgate}) {
+    if (out != nullptr) expect_writes(out, task.batch * task.tokens * task.width);
+  }
+  const double sums = task.backward ? 3 : 1;
+  const double work = sums / LANES * task.batch * task.tokens * task.width * (task.taps + 4.0);
+  return share_out(task, (task.batch + CONVOLUTION_CHUNK - 1) / CONVOLUTION_CHUNK, work, threads, level.convolution);
+}
+
 }  // namespace precisionlab

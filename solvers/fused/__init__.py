@@ -14,6 +14,8 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd import forward_ad as fwAD
 
 BACKENDS = ("auto", "fused", "eager")
 MAX_COLUMNS = 32
@@ -68,6 +70,8 @@ def obstacle(*tensors: torch.Tensor, columns: int = 1, entries: int = 1, differe
         reason = f"got {entries} entries a problem, the kernels take up to {MAX_ENTRIES}"
     elif not differentiable and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         reason = "a gradient is wanted, and this operation has none"
+    elif fwAD._current_level >= 0 or any(is_functorch_wrapped_tensor(t) for t in tensors):
+        reason = "inside a torch.func transform or forward-mode differentiation"
     else:
         for tensor in tensors:
             if tensor.dtype != torch.float64 or tensor.device.type != "cpu" or tensor.layout != torch.strided:

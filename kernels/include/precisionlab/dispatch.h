@@ -46,6 +46,40 @@ struct HouseholderTask {
   int m, n;
 };
 
+// (batch, heads, tokens, width) with any strides but the last, which is one.
+struct Sequences {
+  double* data;  // never written where it is an input
+  std::int64_t batch, head, token;
+};
+
+// Linear attention, y = (q kᵀ) v / tokens; the queries are those of the last tokens. Forward writes y. Backward reads y as
+// the gradient of the output, and writes dq, dk and dv.
+struct AttentionTask {
+  Sequences q, k, v, y, dq, dk, dv;
+  std::int64_t batch;
+  int heads, queries, tokens, width;
+  bool causal, backward;
+};
+
+constexpr int CONVOLUTION_CHUNK = 32;  // sequences whose filter gradients are summed before they are written
+
+// Gated convolution, y = gate (filter * u + bias): u, gate, y, dy, du, dgate (batch, tokens, width), filter (taps, width),
+// bias (width). Backward writes du, dgate and, for each chunk, partials (taps + 1, width): the gradients of filter and bias.
+struct ConvolutionTask {
+  const double* u;
+  const double* gate;
+  const double* filter;
+  const double* bias;
+  const double* dy;
+  double* y;
+  double* du;
+  double* dgate;
+  double* partials;
+  std::int64_t batch;
+  int tokens, width, taps;
+  bool backward;
+};
+
 // A kernel works on a range of lane groups with a workspace of its own, of as many doubles as it says it needs.
 template <class Task>
 struct Kernel {
@@ -59,6 +93,8 @@ struct Level {
   Kernel<IteratesTask> iterates;
   Kernel<SchulzTask> schulz;
   Kernel<HouseholderTask> householder;
+  Kernel<AttentionTask> attention;
+  Kernel<ConvolutionTask> convolution;
 };
 
 // The level called `name`, or the fastest that the processor has where `name` is empty; nullptr where there is none.
@@ -70,5 +106,7 @@ const Level* level_at(int i);
 bool run(const Level& level, const IteratesTask& task, int threads);
 bool run(const Level& level, const SchulzTask& task, int threads);
 bool run(const Level& level, const HouseholderTask& task, int threads);
+bool run(const Level& level, const AttentionTask& task, int threads);
+bool run(const Level& level, const ConvolutionTask& task, int threads);
 
 }  // namespace precisionlab
