@@ -86,6 +86,16 @@ def test_ties_round_to_even():
     assert x == 1.0 + 2.0**-51
 
 
+@pytest.mark.parametrize("k", [2.0, 4.0, 8.0, 16.0])
+@pytest.mark.parametrize("odd", [1, 3, 5, 7])
+def test_ties_are_seen_through_irrational_factors(k, odd):
+    # x = (b₁ + k b₂)/(1 + k²) = 1 + odd·u, half way between two float64, while the norm of A is irrational.
+    size, u = 1 + k * k, unit(torch.float64)
+    A, b = np.array([[1.0], [k]]), np.array([0.5 + size * odd * u, (size - 0.5) / k])
+    even = 1 + (odd + 1 if odd % 4 == 3 else odd - 1) * u
+    assert reference.solve(A, b).item() == even
+
+
 def test_rounding_to_pairs_covers_subnormals_and_overflow():
     assert round_pair(1, 3, 0) == (1 / 3, float(Fraction(1, 3) - Fraction(1 / 3)))
     assert round_pair(1, 1, -1075)[0] == 0.0  # a tie, to even
