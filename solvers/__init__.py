@@ -12,9 +12,9 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from solvers.result import LstsqResult, Status
-from solvers.solver import Solver
+from solvers.solver import Promise, Solver
 
-__all__ = ["LstsqResult", "Solver", "Status", "get", "names"]
+__all__ = ["LstsqResult", "Promise", "Solver", "Status", "get", "names"]
 
 _REGISTRY = {
     "reference": ("solvers.reference", "Reference"),

@@ -26,7 +26,7 @@ from solvers.products import matvec, norm, rmatvec
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
 from solvers.scaling import scale
-from solvers.solver import Solver
+from solvers.solver import EXACT, Promise, Solver
 from solvers.validation import require_count, require_nonnegative
 
 _PATIENCE = 30
@@ -60,6 +60,7 @@ class Chebyshev(Solver):
     """
 
     name: ClassVar[str] = "chebyshev"
+    promises: ClassVar[frozenset[Promise]] = EXACT | {Promise.CHEBYSHEV_RATE}
     condition_power: ClassVar[int] = 2
     max_iterations: int = 10_000
     tolerance: float | None = None

@@ -26,7 +26,7 @@ from solvers.products import gram, matvec, norm, rmatvec
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
 from solvers.scaling import ldexp, scale
-from solvers.solver import Solver
+from solvers.solver import EXACT, Promise, Solver
 from solvers.validation import require_choice, require_count, require_nonnegative
 
 Form = Literal["residual", "gram"]
@@ -155,6 +155,11 @@ class GradientDescent(Solver):
         require_nonnegative("tolerance", self.tolerance)
         require_nonnegative("step_size", self.step_size, positive=True)
         require_choice("form", self.form, get_args(Form))
+
+    @property
+    def promises(self) -> frozenset[Promise]:
+        """The rate, where the step is the solver's own."""
+        return EXACT | ({Promise.MONOTONE, Promise.GRADIENT_RATE} if self.step_size is None else frozenset())
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)

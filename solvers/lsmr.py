@@ -23,7 +23,7 @@ from solvers.products import divide, matvec, norm, rmatvec
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
 from solvers.scaling import scale
-from solvers.solver import Solver
+from solvers.solver import EXACT, Promise, Solver
 from solvers.validation import require_count, require_nonnegative
 
 
@@ -63,6 +63,7 @@ class LSMR(Solver):
     """
 
     name: ClassVar[str] = "lsmr"
+    promises: ClassVar[frozenset[Promise]] = EXACT | {Promise.MONOTONE, Promise.KRYLOV_RATE}
     max_iterations: int = 1000
     tolerance: float | None = None
 

@@ -21,7 +21,7 @@ from solvers.products import divide, matvec, norm, rmatvec
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
 from solvers.scaling import scale
-from solvers.solver import Solver
+from solvers.solver import EXACT, Promise, Solver
 from solvers.validation import require_count, require_nonnegative
 
 
@@ -49,6 +49,7 @@ class LSQR(Solver):
     """
 
     name: ClassVar[str] = "lsqr"
+    promises: ClassVar[frozenset[Promise]] = EXACT | {Promise.MONOTONE, Promise.KRYLOV_RATE}
     max_iterations: int = 1000
     tolerance: float | None = None
 

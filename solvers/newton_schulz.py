@@ -27,7 +27,7 @@ from solvers.products import divide, matvec, norm
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult, Status
 from solvers.scaling import scale
-from solvers.solver import Solver
+from solvers.solver import EXACT, Promise, Solver
 from solvers.validation import require_count
 
 
@@ -52,6 +52,7 @@ class NewtonSchulz(Solver):
     """
 
     name: ClassVar[str] = "newton-schulz"
+    promises: ClassVar[frozenset[Promise]] = EXACT | {Promise.MONOTONE, Promise.NEWTON_RATE}
     max_iterations: int = 200
 
     def __post_init__(self) -> None:

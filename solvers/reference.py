@@ -107,6 +107,7 @@ class Reference(Solver):
     """
 
     name: ClassVar[str] = "reference"
+    condition_power: ClassVar[int] = 0
     digits: int = 50
 
     def __post_init__(self) -> None:

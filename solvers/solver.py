@@ -8,12 +8,38 @@ Leading dimensions of `b` and `x0` must equal those of `A`; nothing is broadcast
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from enum import StrEnum
 from typing import ClassVar
 
 import torch
 
 from solvers.result import Array, LstsqResult, Status, empty_result, to_numpy
 from solvers.validation import validated
+
+
+class Promise(StrEnum):
+    """What a solver holds to beyond its accuracy; `solvers.testing.check_solver` holds it to that.
+
+    EXACT_SCALING: multiplying A, b and x0 by powers of two multiplies x by one, and changes no other bit.
+    EXACT_BATCH: a problem in a batch gets the bits that it gets alone.
+    MONOTONE: ‖x_k − x*‖ never grows, to rounding, from any x0.
+    GRADIENT_RATE: ‖x_k − x*‖ <= ((κ² − 1)/(κ² + 1))^k ‖x₀ − x*‖.
+    CHEBYSHEV_RATE: ‖x_k − x*‖ <= 2 q^k/(1 + q^2k) ‖x₀ − x*‖ with q = (κ − 1)/(κ + 1).
+    KRYLOV_RATE: ‖x_k − x*‖ <= 2 κ² q^k ‖x₀ − x*‖, as follows from the bounds on ‖A(x_k − x*)‖ and ‖Aᵀr_k‖.
+    NEWTON_RATE: ‖x_k − x*‖ <= (1 − 1/(κ² √(mn)))^(2^k) ‖x₀ − x*‖, with x₁ the first iterate to be held to it.
+    """
+
+    EXACT_SCALING = "exact-scaling"
+    EXACT_BATCH = "exact-batch"
+    MONOTONE = "monotone"
+    GRADIENT_RATE = "gradient-rate"
+    CHEBYSHEV_RATE = "chebyshev-rate"
+    KRYLOV_RATE = "krylov-rate"
+    NEWTON_RATE = "newton-rate"
+
+
+EXACT = frozenset({Promise.EXACT_SCALING, Promise.EXACT_BATCH})
+"""What every solver promises unless it says otherwise."""
 
 
 class Solver(ABC):
@@ -26,8 +52,14 @@ class Solver(ABC):
     """Whether m < n is allowed, answered by the minimum-norm solution."""
 
     condition_power: ClassVar[int] = 1
-    """p in the documented forward error of a CONVERGED answer, c(m, n) · u · κ^p (1 + κ‖r‖/(‖A‖‖x‖)): 1 for a method
-    that keeps to A, 2 for one whose arithmetic passes through AᵀA or whose updates fall below the last bit of x."""
+    """p in the documented forward error of a CONVERGED answer, c(m, n) · u · (κ^p + κ²‖r‖/(‖A‖‖x‖)): 1 for a method
+    that keeps to A, 2 for one whose arithmetic passes through AᵀA or whose updates fall below the last bit of x, and 0
+    for one that is correct to its last bits whatever κ and r. A `tolerance` above u takes the place of u."""
+
+    @property
+    def promises(self) -> frozenset[Promise]:
+        """What the solver holds to beyond its accuracy."""
+        return EXACT
 
     @property
     @abstractmethod
