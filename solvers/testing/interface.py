@@ -1,0 +1,228 @@
+"""Checks of the interface: families, dtypes, shapes, empty batches, and what must be refused."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from solvers.result import Status
+from solvers.testing.answers import held_accurate
+from solvers.testing.findings import Violation, attempt, solved
+from solvers.testing.recipes import GeneratedProblem, Recipe
+
+SMALL = Recipe(kind="spectrum", m=4, n=2, condition=2.0, residual=1.0)
+"""The problem on which the interface is tried."""
+
+
+def check_shapes(solver: Any) -> Iterator[float]:
+    """Every small shape, square and with one unknown among them, is solved.
+
+    Args:
+        solver: the solver.
+
+    Yields:
+        Errors in units of what is allowed.
+    """
+    for dtype in ("float64", "float32"):
+        for n in range(1, 5):
+            for m in range(n, n + 3):
+                problem = Recipe(
+                    kind="spectrum", m=m, n=n, condition=2.0 if n > 1 else 1.0, residual=float(m > n), dtype=dtype
+                ).problem()
+                yield held_accurate(solver, problem, solved(solver, problem))
+
+
+def check_types(solver: Any) -> Iterator[float]:
+    """Results have the family, dtype, device and shape of the input.
+
+    Args:
+        solver: the solver.
+
+    Yields:
+        0 for each combination.
+    """
+    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    for dtype in (torch.float64, torch.float32):
+        problem = Recipe(**{**_fields(SMALL), "dtype": str(dtype).removeprefix("torch.")}).problem()
+        for batch in ((), (1,), (3,), (2, 3)):
+            A, b = (t.expand(*batch, *t.shape).clone() for t in (problem.A, problem.b))
+            calls = [(A.to(device), b.to(device), device) for device in devices] + [(A.numpy(), b.numpy(), "NumPy")]
+            for matrix, right, where in calls:
+                code = f"A and b as {dtype}, batch {batch}, {where}"
+                _like(problem, solver, matrix, right, batch, code)
+                yield 0.0
+
+
+def _fields(recipe: Recipe) -> dict[str, Any]:
+    return {name: getattr(recipe, name) for name in recipe.__dataclass_fields__}
+
+
+def _like(problem: GeneratedProblem, solver: Any, A: Any, b: Any, batch: tuple[int, ...], code: str) -> None:
+    """Hold a result to the kind of its input.
+
+    Args:
+        problem: what A and b were made from.
+        solver: the solver.
+        A: matrices.
+        b: right-hand sides.
+        batch: their leading dimensions.
+        code: the call in words.
+
+    Raises:
+        Violation: if something is of another kind.
+    """
+    result = attempt(problem, code, lambda: solver.solve(A, b, record=True))
+    n = problem.A.shape[-1]
+    for name, shape in (("x", (*batch, n)), ("status", batch), ("iterations", batch), ("trace", None)):
+        value = getattr(result, name)
+        if value is None:
+            continue
+        for wrong, got, wants, cause in _differences(name, value, A, shape):
+            if wrong:
+                raise Violation(problem, measured=f"{name} is {got}", allowed=wants, cause=cause, call=code)
+    for name, low, high in (("status", min(Status), max(Status)), ("iterations", 0, None)):
+        values = torch.as_tensor(getattr(result, name))
+        whole = not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
+        if not whole or bool((values < low).any()) or (high is not None and bool((values > high).any())):
+            raise Violation(
+                problem,
+                measured=f"{name} is {values.tolist()}, {values.dtype}",
+                allowed="integers: values of solvers.Status, and counts of at least 0",
+                cause=f"{name} is not as documented",
+                call=code,
+            )
+
+
+def _differences(name: str, value: Any, A: Any, shape: tuple[int, ...] | None) -> Iterator[tuple[bool, str, str, str]]:
+    """How an array of a result may differ from what the input asks for.
+
+    Args:
+        name: of the array.
+        value: the array.
+        A: the matrices that went in.
+        shape: that is due, or None.
+
+    Yields:
+        Whether it differs, what was got, what is wanted, and the cause.
+    """
+    alike = isinstance(value, torch.Tensor) == isinstance(A, torch.Tensor)
+    got, wants = type(value).__name__, type(A).__name__
+    yield not alike, f"a {got}", f"a {wants}, as A is", "another family comes back than went in"
+    if shape is not None:
+        got, wants = str(tuple(value.shape)), str(shape)
+        yield got != wants, f"of shape {got}", f"shape {wants}", "the shape of the batch is lost"
+    if name in {"x", "trace"}:
+        got, wants = str(value.dtype), str(A.dtype)
+        yield got != wants, got, f"{wants}, as A is", f"another dtype comes back: {got} for {wants}"
+    if isinstance(A, torch.Tensor) and alike:
+        got, wants = str(value.device), str(A.device)
+        yield got != wants, f"on {got}", f"on {wants}, as A is", "the result is on another device"
+
+
+def check_empty(solver: Any) -> Iterator[float]:
+    """A batch of no problems gives a result with no answers.
+
+    Args:
+        solver: the solver.
+
+    Yields:
+        0 for each combination.
+    """
+    problem = SMALL.problem()
+    for batch in ((0,), (2, 0)):
+        for family in ("torch", "NumPy"):
+            A, b = (t.expand(*batch, *t.shape).clone() for t in (problem.A, problem.b))
+            matrix, right = (A.numpy(), b.numpy()) if family == "NumPy" else (A, b)
+            code = f"an empty batch, shape {batch}, {family}"
+            _like(problem, solver, matrix, right, batch, code)
+            yield 0.0
+
+
+def check_validation(solver: Any) -> Iterator[float]:
+    """Malformed input is a ValueError or TypeError that names the argument.
+
+    Args:
+        solver: the solver.
+
+    Yields:
+        0 for each malformed input.
+
+    Raises:
+        Violation: if one is accepted, or refused in another way.
+    """
+    for name, what, arguments in _malformed(underdetermined=bool(getattr(solver, "underdetermined", False))):
+        measured, cause = _refusal(solver, name, what, arguments)
+        if measured:
+            allowed = f"a ValueError or TypeError that names {name}"
+            code = f"solver.solve with {what}"
+            raise Violation(SMALL.problem(), measured=measured, allowed=allowed, cause=cause, call=code)
+        yield 0.0
+
+
+def _refusal(solver: Any, name: str, what: str, arguments: dict[str, Any]) -> tuple[str, str]:
+    """How a solver fails to refuse malformed input.
+
+    Args:
+        solver: the solver.
+        name: the argument at fault.
+        what: what is wrong with it.
+        arguments: of `solve`.
+
+    Returns:
+        What was found and the cause; empty where it refuses as it should.
+    """
+    try:
+        result = solver.solve(**arguments)
+    except (ValueError, TypeError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        if re.search(rf"\b{name}\b", said):
+            return "", ""
+        return f"{what}: {type(error).__name__}: {said}", "the message names no argument, or another one"
+    except Exception as error:  # whatever comes from within
+        said = (str(error).splitlines() or [""])[0]
+        return f"{what}: {type(error).__name__}: {said}", "input is not validated: the failure comes from within"
+    return f"{what} was accepted: {result!r}", f"accepts {what}"
+
+
+def _malformed(*, underdetermined: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Malformed inputs.
+
+    Args:
+        underdetermined: whether m < n is well formed.
+
+    Yields:
+        The argument at fault, what is wrong with it, and the arguments.
+    """
+    problem = SMALL.problem()
+    A, b, x0 = problem.A, problem.b, problem.x
+    n = A.shape[-1]
+    nan, inf = torch.full_like(A, float("nan")), float("inf")
+    spoilt = b.clone()
+    spoilt[-1] = inf
+    good: dict[str, Any] = {"A": A, "b": b}
+    yield "A", "NaN in A", good | {"A": torch.where(A.max() == A, nan, A)}
+    yield "A", "inf in A", good | {"A": torch.where(A.max() == A, -inf, A)}
+    yield "b", "NaN in b", good | {"b": torch.where(b == b.max(), nan[:, 0], b)}
+    yield "b", "inf in b", good | {"b": spoilt}
+    yield "x0", "NaN in x0", good | {"x0": nan[0]}
+    yield "b", "b one entry short", good | {"b": b[:-1]}
+    yield "b", "b of shape (m, 1)", good | {"b": b[:, None]}
+    yield "b", "b broadcast over a batch", {"A": A.expand(3, *A.shape), "b": b}
+    yield "b", "b with a batch that A lacks", {"A": A, "b": b.expand(3, *b.shape)}
+    yield "x0", "x0 of the wrong length", good | {"x0": torch.ones(n + 1, dtype=A.dtype)}
+    yield "x0", "x0 broadcast over a batch", {"A": A.expand(3, *A.shape), "b": b.expand(3, *b.shape), "x0": x0}
+    yield "A", "A with one dimension", good | {"A": A[:, 0]}
+    yield "A", "A without rows", {"A": A[:0], "b": b[:0]}
+    yield "A", "A without columns", good | {"A": A[:, :0]}
+    if not underdetermined:
+        yield "A", "m < n", {"A": A.mT.contiguous(), "b": b[:n]}
+    yield "A", "integer A", good | {"A": torch.ones(A.shape, dtype=torch.int64)}
+    yield "A", "complex A", {"A": A.to(torch.complex128), "b": b.to(torch.complex128)}
+    yield "A", "float16 A", {"A": A.to(torch.float16), "b": b.to(torch.float16)}
+    yield "b", "b of another dtype", good | {"b": b.float()}
+    yield "b", "b of another family", good | {"b": b.numpy()}
+    yield "A", "A a list", good | {"A": A.tolist()}
+    yield "b", "b None", good | {"b": None}
+    yield "A", "NaN in A, NumPy", {"A": np.where(A.max() == A, np.nan, A), "b": b.numpy()}
