@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import solvers
 from solvers import problems, reference
 from solvers.gradient_descent import iterates, iterates_eager
 
@@ -109,3 +110,13 @@ def test_iterates_refuse_what_they_cannot_do():
         iterates(p.A, p.b, p.x0, 0.1, 2, form="normal")
     with pytest.raises(ValueError, match="x0: got shape"):
         iterates(p.A, p.b, p.b, 0.1, 2)
+
+
+def test_an_explicit_step_size_is_in_the_units_of_the_problem():
+    p = problems.random_problem(9, 3, condition=4.0, residual=1.0, scale=2.0**12, generator=seeded())
+    eta, x0 = 2.0**-24, p.x + 1.0
+    solver = solvers.get("gradient-descent", step_size=eta, max_iterations=5)
+    trace = solver.solve(p.A, p.b, x0=x0, record=True).trace
+    expected = iterates_eager(p.A, p.b, x0, eta, 5)
+    bound = tolerance(9, 3, torch.float64, condition=4.0) * float(expected.abs().max())
+    assert float((trace - expected).abs().max()) <= bound
