@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench notebooks reports clean
+.PHONY: setup demo test lint bench notebooks reports clean sanitize
 
 setup: $(STAMP)
 
@@ -30,3 +30,10 @@ lint: setup
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The kernels under the address and undefined-behaviour sanitizers, on a driver of their own: no Python inside.
+sanitize:
+	cmake -S kernels -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DPRECISIONLAB_MODULE=OFF -DPRECISIONLAB_TESTS=ON \
+	  -DCMAKE_CXX_FLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+	cmake --build build/sanitize --parallel 2
+	build/sanitize/kernels_driver

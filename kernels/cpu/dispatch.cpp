@@ -92,7 +92,7 @@ void expect_writes([[maybe_unused]] double* out, [[maybe_unused]] std::int64_t d
   constexpr std::uintptr_t PAGE = 2 << 20;
   const auto begin = reinterpret_cast<std::uintptr_t>(out);
   const std::uintptr_t from = (begin + PAGE - 1) / PAGE * PAGE, to = (begin + 8 * doubles) / PAGE * PAGE;
-  if (to > from + PAGE) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
+  if (to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
 #endif
 }
 
@@ -116,6 +116,7 @@ bool run(const Level& level, const SchulzTask& task, int threads) {
 
 bool run(const Level& level, const HouseholderTask& task, int threads) {
   const double work = double(task.batch) / LANES * task.m * (task.n + 1) * (task.n + 4);
+  expect_writes(task.R, task.batch * task.n * task.n);
   return share_out(task, groups_of(task.batch), work, threads, level.householder);
 }
 

@@ -26,6 +26,8 @@ void run_group(const HouseholderTask& t, std::int64_t group, double* workspace) 
   double* const stage = reinterpret_cast<double*>(R + n * n);
   gather(t.A + first * m * n, static_cast<std::int64_t>(m) * n, m * n, rows, A);
   gather(t.b + first * m, m, m, rows, b);
+  const std::int64_t next = t.batch - first - LANES < LANES ? t.batch - first - LANES : LANES;
+  if (next > 0 && m * n <= 256) expect_reads(t.A + (first + LANES) * m * n, next * m * n);  // what the first-level cache can take
 
   Lanes extremes[2] = {Lanes(0.0), Lanes(__builtin_inf())};
   for (int i = 0; i < m; ++i) {

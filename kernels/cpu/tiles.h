@@ -32,6 +32,11 @@ PL_INLINE void gather(const double* source, std::int64_t stride, int count, int 
   }
 }
 
+// Ask for memory that the next lane group will read, while this one computes.
+PL_INLINE void expect_reads(const double* source, std::int64_t doubles) {
+  for (std::int64_t k = 0; k < doubles; k += 8) __builtin_prefetch(source + k, 0, 2);
+}
+
 // The inverse: `count` lane vectors into eight rows without gaps, 8·count doubles. `out` has room for eight more.
 PL_INLINE void spread(const Lanes* lanes, int count, double* out) {
   Lanes block[8];

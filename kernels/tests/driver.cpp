@@ -1,0 +1,192 @@
+// A C++ driver for the sanitizers: every kernel, on every instruction set, over sizes around the lane group, with inputs
+// and outputs allocated to the byte. It also checks the bodies against themselves: eight problems in lanes must give the
+// bits of one problem in a double, which is what the GPU compiles.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+#include <memory>
+#include <random>
+
+#include "precisionlab/dispatch.h"
+#include "precisionlab/householder.h"
+#include "precisionlab/iterates.h"
+#include "precisionlab/schulz.h"
+
+namespace pl = precisionlab;
+
+namespace {
+
+int failures = 0;
+
+// Exactly `size` doubles on the heap, so that the sanitizer sees one step too far.
+struct Array {
+  std::unique_ptr<double[]> data;
+  std::int64_t size;
+  explicit Array(std::int64_t count) : data(new double[static_cast<std::size_t>(count)]), size(count) {
+    for (std::int64_t i = 0; i < count; ++i) data[i] = std::nan("");
+  }
+  Array(std::int64_t count, std::mt19937_64& rng) : Array(count) {
+    std::normal_distribution<double> normal;
+    for (std::int64_t i = 0; i < count; ++i) data[i] = normal(rng);
+  }
+  operator double*() const { return data.get(); }
+};
+
+void same(const char* what, const pl::Level& level, const double* ours, const double* theirs, std::int64_t count) {
+  if (std::memcmp(ours, theirs, static_cast<std::size_t>(count) * sizeof(double)) == 0) return;
+  std::printf("%s on %s differs\n", what, level.name);
+  ++failures;
+}
+
+template <class Check>
+void on_every_level(const Check& check) {
+  for (int i = 0; const pl::Level* level = pl::level_at(i); ++i) {
+    for (int threads : {1, 3}) check(*level, threads);
+  }
+}
+
+void iterates(std::int64_t batch, int m, int n, int steps, std::mt19937_64& rng) {
+  const Array A(batch * m * n, rng), b(batch * m, rng), x0(batch * n, rng), step(batch), spread(batch);
+  for (std::int64_t i = 0; i < batch; ++i) step[i] = 4.0 * m * n, spread[i] = 2.0 * m * n;
+  for (int form = 0; form < 4; ++form) {
+    const bool gram = form % 2 == 1, chebyshev = form >= 2;
+    if (!chebyshev) {
+      for (std::int64_t i = 0; i < batch; ++i) step[i] = 0.25 / (m * n);
+    }
+    Array expected((steps + 1) * batch * n);
+    for (std::int64_t p = 0; p < batch; ++p) {
+      double x[pl::MAX_COLUMNS], g[pl::MAX_COLUMNS], d[pl::MAX_COLUMNS];
+      double G[pl::MAX_COLUMNS * pl::MAX_COLUMNS], c[pl::MAX_COLUMNS];
+      pl::Chebyshev<double> recurrence{step[p], spread[p], 0.0};
+      std::memcpy(x, x0 + p * n, sizeof(double) * static_cast<std::size_t>(n));
+      if (gram) pl::gram<double, 0>(A + p * m * n, b + p * m, m, n, G, c);
+      for (int k = 0; k <= steps; ++k) {
+        std::memcpy(expected + (k * batch + p) * n, x, sizeof(double) * static_cast<std::size_t>(n));
+        if (gram) {
+          pl::gram_gradient<double, 0>(G, c, n, x, g);
+        } else {
+          pl::residual_gradient<double, 0>(A + p * m * n, b + p * m, m, n, x, g);
+        }
+        if (!chebyshev) {
+          pl::descend<double, 0>(step[p], g, n, x);
+        } else if (k == 0) {
+          recurrence.first<0>(g, n, d, x);
+        } else {
+          recurrence.next<0>(g, n, d, x);
+        }
+      }
+    }
+    on_every_level([&](const pl::Level& level, int threads) {
+      const Array out((steps + 1) * batch * n), last(batch * n);
+      pl::IteratesTask task{A, b, x0, step, spread, out, batch, m, n, steps, gram, chebyshev, true};
+      pl::run(level, task, threads);
+      same("iterates", level, out, expected, out.size);
+      task.out = last, task.every = false;
+      pl::run(level, task, threads);
+      same("the last iterate", level, last, expected + steps * batch * n, last.size);
+    });
+  }
+}
+
+void schulz(std::int64_t batch, int m, int n, int steps, std::mt19937_64& rng) {
+  const Array A(batch * m * n, rng), X0(batch * m * n, rng);
+  for (std::int64_t i = 0; i < X0.size; ++i) X0[i] *= 0.1 / (m * n);
+  const Array expected((steps + 1) * batch * m * n), X(static_cast<std::int64_t>(m) * n), P(static_cast<std::int64_t>(n) * n);
+  const auto bytes = static_cast<std::size_t>(X.size) * sizeof(double);
+  for (std::int64_t p = 0; p < batch; ++p) {
+    std::memcpy(X, X0 + p * m * n, bytes);
+    for (int k = 0; k <= steps; ++k) {
+      std::memcpy(expected + (k * batch + p) * m * n, X, bytes);
+      pl::schulz_step<double, 0, pl::MAX_COLUMNS>(A + p * m * n, m, n, X, P);
+    }
+  }
+  on_every_level([&](const pl::Level& level, int threads) {
+    const Array out(expected.size);
+    pl::run(level, pl::SchulzTask{A, X0, out, batch, m, n, steps, true}, threads);
+    same("Newton-Schulz", level, out, expected, out.size);
+  });
+}
+
+void householder(std::int64_t batch, int m, int n, std::mt19937_64& rng) {
+  const Array A(batch * m * n, rng), b(batch * m, rng), x(batch * n), copy(m * n), right(m);
+  for (std::int64_t p = 0; p < batch; ++p) {
+    std::memcpy(copy, A + p * m * n, static_cast<std::size_t>(copy.size) * sizeof(double));
+    std::memcpy(right, b + p * m, static_cast<std::size_t>(m) * sizeof(double));
+    pl::householder_least_squares<double, 0, pl::MAX_COLUMNS + 1>(copy.data.get(), right.data.get(), m, n, x + p * n);
+  }
+  on_every_level([&](const pl::Level& level, int threads) {
+    const Array out(batch * n), R(batch * n * n), rows(batch * 2);
+    pl::run(level, pl::HouseholderTask{A, b, out, R, rows, batch, m, n}, threads);
+    same("Householder", level, out, x, out.size);
+  });
+}
+
+// No scalar body here: the baseline is what the other levels must equal.
+void attention(std::int64_t batch, int heads, int queries, int tokens, int width, bool causal, std::mt19937_64& rng) {
+  const std::int64_t few = batch * heads * queries * width, many = batch * heads * tokens * width;
+  const Array q(few, rng), k(many, rng), v(many, rng), dy(few, rng);
+  const auto of = [&](const Array& a, int count) {
+    return pl::Sequences{a, std::int64_t(heads) * count * width, std::int64_t(count) * width, width};
+  };
+  std::unique_ptr<Array> first[4];
+  on_every_level([&](const pl::Level& level, int threads) {
+    Array out[4] = {Array(few), Array(few), Array(many), Array(many)};
+    pl::AttentionTask task{of(q, queries), of(k, tokens), of(v, tokens), of(out[0], queries), {}, {}, {}, batch, heads,
+                           queries, tokens, width, causal, false};
+    pl::run(level, task, threads);
+    task.y = of(dy, queries), task.backward = true;
+    task.dq = of(out[1], queries), task.dk = of(out[2], tokens), task.dv = of(out[3], tokens);
+    pl::run(level, task, threads);
+    for (int i = 0; i < 4; ++i) {
+      if (!first[i]) first[i] = std::make_unique<Array>(std::move(out[i]));
+      else same("attention", level, out[i], *first[i], out[i].size);
+    }
+  });
+}
+
+void convolution(std::int64_t batch, int tokens, int width, int taps, std::mt19937_64& rng) {
+  const std::int64_t size = batch * tokens * width, chunks = (batch + pl::CONVOLUTION_CHUNK - 1) / pl::CONVOLUTION_CHUNK;
+  const Array u(size, rng), gate(size, rng), filter(std::int64_t(taps) * width, rng), bias(width, rng), dy(size, rng);
+  std::unique_ptr<Array> first[4];
+  on_every_level([&](const pl::Level& level, int threads) {
+    Array out[4] = {Array(size), Array(size), Array(size), Array(chunks * (taps + 1) * width)};
+    pl::ConvolutionTask task{u,      gate,   filter, bias,  dy,    out[0], out[1],
+                             out[2], out[3], batch,  tokens, width, taps,   false};
+    pl::run(level, task, threads);
+    task.backward = true;
+    pl::run(level, task, threads);
+    for (int i = 0; i < 4; ++i) {
+      if (!first[i]) first[i] = std::make_unique<Array>(std::move(out[i]));
+      else same("convolution", level, out[i], *first[i], out[i].size);
+    }
+  });
+}
+
+}  // namespace
+
+int main() {
+  std::mt19937_64 rng(7);
+  for (std::int64_t batch : {1, 7, 8, 9, 17}) {
+    for (int n : {1, 2, 5, 8, 9, 16, 17, 32}) {
+      iterates(batch, n + 3, n, 4, rng);
+      schulz(batch, n + 3, n, 3, rng);
+      householder(batch, n, n, rng);
+      householder(batch, n + 3, n, rng);
+    }
+  }
+  iterates(40000, 3, 2, 30, rng);  // several threads, and output that is written past the cache
+  for (int width : {1, 7, 8, 19, 40}) {
+    for (int tokens : {1, 8, 13}) {
+      attention(3, 2, tokens, tokens, width, true, rng);
+      attention(3, 2, (tokens + 1) / 2, tokens, width, false, rng);
+      convolution(33, tokens, width, tokens, rng);
+      convolution(2, tokens, width, tokens + 3, rng);
+    }
+  }
+  attention(2000, 1, 9, 9, 16, true, rng);
+  convolution(3000, 9, 16, 9, rng);
+  std::puts(failures == 0 ? "all agree" : "FAILED");
+  return failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,1 @@
+"""Benchmarks: measure → JSON → table and picture. No figure is reported where results disagree."""
