@@ -1,5 +1,6 @@
 """The public functions: the one room that knows all the others."""
 
+import inspect
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +17,9 @@ from precisionlab.precision import DTYPES, math_flags
 from precisionlab.progress import ProgressDisplay
 from precisionlab.reporting import Report
 from precisionlab.runs import Card, Run, RunConfig, RunDirectory, build
-from precisionlab.tasks import explicit_gradient
+from precisionlab.tasks import Task
 from precisionlab.training import Objective, fit
 from precisionlab.training.trainer import Progress
-from solvers.learned import LearnedSolver
 from solvers.problems import LstsqProblem
 from solvers.solver import Solver
 
@@ -111,8 +111,8 @@ def load_solver(name_or_run_dir: str | Path | Run, **options: Any) -> Solver:
 
     Args:
         name_or_run_dir: What `load` takes, or a run.
-        **options: Keyword parameters of `solvers.learned.LearnedSolver`: step_size, max_iterations, tolerance,
-            refinement.
+        **options: Keyword parameters of the solver that the run's task becomes: of `solvers.learned.LearnedSolver`, or
+            of `solvers.learned_newton_schulz.LearnedNewtonSchulz`.
 
     Returns:
         The solver. It takes any number of rows and up to the trained number of unknowns.
@@ -121,13 +121,14 @@ def load_solver(name_or_run_dir: str | Path | Run, **options: Any) -> Solver:
         ValueError: If there is no such run, or an option is unknown or out of range.
     """
     run = name_or_run_dir if isinstance(name_or_run_dir, Run) else load(name_or_run_dir)
-    known = ["step_size", "max_iterations", "tolerance", "refinement"]
+    task = run.experiment.task
+    known = _options(task)
     for option in options:
         if option not in known:
-            raise ValueError(f"unknown option {option!r} of a learned solver: {configs.near_miss(option, known)}")
-    task = run.experiment.task
-    gradient = explicit_gradient.EmittedGradient(run.model, rows=task.rows, n=task.n)
-    return LearnedSolver(gradient, name=run.card.name, **options)
+            raise ValueError(f"unknown option {option!r} of {run.card.name}: {configs.near_miss(option, known)}")
+    solver_class: type[Any] = task.solver_class
+    learned: Solver = solver_class(task.step(run.model), name=run.card.name, **options)
+    return learned
 
 
 def solver(name: str) -> Solver:
@@ -190,6 +191,12 @@ def report(
         )
 
 
+def _options(task: Task) -> list[str]:
+    """What `load_solver` lets a user set."""
+    parameters = inspect.signature(task.solver_class).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "name"]
+
+
 def _subject(entry: str | Path | Run | Solver, iterations: int) -> measure.Subject:
     """What an entry of a report stands for."""
     if isinstance(entry, Solver):
@@ -201,8 +208,9 @@ def _subject(entry: str | Path | Run | Solver, iterations: int) -> measure.Subje
         raise ValueError(f"unknown report entry {entry!r}: no run directory of that name; {known}")
     run = entry if isinstance(entry, Run) else load(entry)
     task = run.experiment.task
+    wanted = {"max_iterations": iterations, "tolerance": 0.0}
     return measure.solver_subject(
-        load_solver(run, max_iterations=iterations, tolerance=0.0),
+        load_solver(run, **{key: value for key, value in wanted.items() if key in _options(task)}),
         dtype=DTYPES[run.experiment.dtype],
         shape=(task.rows, task.n),
         card=run.card,

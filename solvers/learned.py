@@ -160,7 +160,7 @@ class _Scaled(NamedTuple):
 
     def take(self, chosen: torch.Tensor) -> "_Scaled":
         """The chosen problems of the batch."""
-        return self._make(tensor[chosen] for tensor in self)
+        return _Scaled(*(tensor[chosen] for tensor in self))
 
     def residual(self, x: torch.Tensor) -> torch.Tensor:
         """B − A x, rounded to float64 from double-double."""

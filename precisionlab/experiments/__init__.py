@@ -1,11 +1,11 @@
 """One file per experiment; each bears the name of what it ships and exports a frozen configuration."""
 
 from precisionlab.config import near_miss
-from precisionlab.experiments import linear_attention_explicit_gradient
+from precisionlab.experiments import linear_attention_explicit_gradient, linear_attention_newton_schulz
 from precisionlab.experiments.experiment import Experiment
 
-_MODULES = (linear_attention_explicit_gradient,)
-REGISTRY: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in _MODULES}
+_ALL = (linear_attention_explicit_gradient.EXPERIMENT, *linear_attention_newton_schulz.EXPERIMENTS)
+REGISTRY: dict[str, Experiment] = {experiment.name: experiment for experiment in _ALL}
 
 
 def get(name: str) -> Experiment:

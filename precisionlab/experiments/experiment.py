@@ -7,11 +7,13 @@ from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
 from precisionlab.models import ModelConfig
-from precisionlab.tasks import ExplicitGradient
+from precisionlab.tasks import ExplicitGradient, NewtonSchulz
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
+from precisionlab.training.snap import Snap
 
-Phase = Annotated[Adam | GaussNewton, Field(discriminator="kind")]
+Phase = Annotated[Adam | GaussNewton | Snap, Field(discriminator="kind")]
+TaskConfig = Annotated[ExplicitGradient | NewtonSchulz, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -32,7 +34,7 @@ class Experiment:
     name: str
     summary: str
     cost: str
-    task: ExplicitGradient
+    task: TaskConfig
     model: ModelConfig
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     attempts: PositiveInt = 4

@@ -11,17 +11,17 @@ layers emits a polynomial of degree 3^L, whose tails would otherwise drown the f
 N(0, 1): telling token 0 from the rows is what the model must learn first (see docs/precision.md).
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import nn
 
 from precisionlab.config import STRICT
-from precisionlab.models.linear_attention import LinearAttention
+from precisionlab.models.linear_attention import LinearAttention, Normaliser
 
-READERS = {"first": slice(0, 1), "last": slice(-1, None)}
+READERS = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -35,16 +35,18 @@ class ModelConfig:
         heads: Heads of a layer; divides the width.
         causal: Whether a token sees only those up to itself; the reading token must then be the last.
         positions: How tokens are told apart.
-        reads: Which token the answer is read from.
+        reads: Which token the answer is read from; "all" reads one from each.
+        normalise: What a linear-attention layer's sum is divided by: the number of tokens, or nothing.
     """
 
     mixer: Literal["linear-attention"] = "linear-attention"
-    width: PositiveInt = 16
-    layers: PositiveInt = 2
+    width: Annotated[int, Field(ge=1, le=2**14)] = 16
+    layers: Annotated[int, Field(ge=1, le=2**8)] = 2
     heads: PositiveInt = 2
     causal: bool = False
     positions: Literal["token-type", "learned", "none"] = "token-type"
-    reads: Literal["first", "last"] = "first"
+    reads: Literal["first", "last", "all"] = "first"
+    normalise: Normaliser = "length"
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -79,7 +81,8 @@ class Backbone(nn.Module):
         self.config = config
         self.read_in = nn.Linear(in_features, config.width)
         self.mixers = nn.ModuleList(
-            LinearAttention(config.width, heads=config.heads, causal=config.causal) for _ in range(config.layers)
+            LinearAttention(config.width, heads=config.heads, causal=config.causal, normalise=config.normalise)
+            for _ in range(config.layers)
         )
         self.read_out = nn.Linear(config.width, out_features)
         places = {"token-type": 2, "learned": tokens, "none": 0}[config.positions]
@@ -95,7 +98,7 @@ class Backbone(nn.Module):
             prompt: (B, T, F), of the model's dtype.
 
         Returns:
-            (B, out_features).
+            (B, out_features), or (B, T, out_features) where all tokens are read.
 
         Raises:
             ValueError: If the prompt's shape does not fit.
@@ -109,7 +112,7 @@ class Backbone(nn.Module):
             x = x + mixer(x)
         reader = READERS[self.config.reads]
         x = x[:, reader] + last(x, reader)
-        emitted: torch.Tensor = self.read_out(x[:, 0])
+        emitted: torch.Tensor = self.read_out(x if self.config.reads == "all" else x[:, 0])
         return emitted
 
     def _positions(self, tokens: int) -> torch.Tensor:

@@ -3,44 +3,51 @@
     y_t = W_O concat_h [ (1/T) Σ_s (q_t · k_s) v_s ] = W_O concat_h [ q_t K_h ],   K_h = (1/T) Σ_s k_s v_sᵀ
 
 with q, k, v affine in the tokens and s running over all tokens, or, in the causal form, over s ≤ t. The 1/T keeps the
-sum of order one whatever the length. Cost: O(T w²) for width w, against O(T² w) for softmax attention.
+sum of order one whatever the length; without it, what is learned of a sum over
+tokens holds for any number of them. Cost: O(T w²) for width w, against O(T² w) for softmax attention.
 
 Reference: Katharopoulos et al., ICML 2020, arXiv 2006.16236 (with the identity as feature map, not normalised); as one
 step of gradient descent: von Oswald et al., ICML 2023, arXiv 2212.07677.
 """
 
+from typing import Literal
+
 import torch
 from torch import nn
 
+Normaliser = Literal["length", "none"]
 
-def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int) -> torch.Tensor:
     """Each query against the sum over all tokens.
 
     Args:
         q: Queries, (B, h, Q, d); Q may be fewer than T.
         k: Keys, (B, h, T, d).
         v: Values, (B, h, T, d).
+        divisor: What the sum is divided by.
 
     Returns:
         (B, h, Q, d).
     """
-    return q @ (k.mT @ v / k.shape[-2])
+    return q @ (k.mT @ v / divisor)
 
 
-def attend_causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+def attend_causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int) -> torch.Tensor:
     """Each query against the sum over the tokens up to its own.
 
     Args:
         q: Queries, (B, h, Q, d): those of the last Q tokens.
         k: Keys, (B, h, T, d).
         v: Values, (B, h, T, d).
+        divisor: What the sum is divided by.
 
     Returns:
         (B, h, Q, d).
     """
     tokens, queries = k.shape[-2], q.shape[-2]
     visible = torch.ones(queries, tokens, dtype=q.dtype, device=q.device).tril(tokens - queries)
-    return (q @ k.mT * visible) @ v / tokens
+    return (q @ k.mT * visible) @ v / divisor
 
 
 class LinearAttention(nn.Module):
@@ -50,16 +57,17 @@ class LinearAttention(nn.Module):
         width: Features of a token, w.
         heads: Number of heads; divides the width.
         causal: Whether a token sees only those up to itself.
+        normalise: "length" divides the sum by the number of tokens, "none" leaves it.
 
     Raises:
         ValueError: If heads does not divide width.
     """
 
-    def __init__(self, width: int, *, heads: int = 1, causal: bool = False) -> None:
+    def __init__(self, width: int, *, heads: int = 1, causal: bool = False, normalise: Normaliser = "length") -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"heads must divide width, got heads={heads} and width={width}")
-        self.heads, self.causal = heads, causal
+        self.heads, self.causal, self.normalise = heads, causal, normalise
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -74,6 +82,7 @@ class LinearAttention(nn.Module):
             (B, Q, w), Q being the number of readers.
         """
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = (attend_causal if self.causal else attend)(q[:, :, readers], k, v)
+        divisor = tokens.shape[1] if self.normalise == "length" else 1
+        mixed = (attend_causal if self.causal else attend)(q[:, :, readers], k, v, divisor)
         y: torch.Tensor = self.out(mixed.transpose(1, 2).flatten(-2))
         return y

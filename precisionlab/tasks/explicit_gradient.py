@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from precisionlab.config import STRICT
 from precisionlab.tasks.task import Example
 from solvers import double_double as dd
+from solvers.learned import LearnedSolver
 
 
 def gradient(A: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -80,6 +81,22 @@ class ExplicitGradient:
     def tokens(self) -> int:
         """Tokens of a prompt: the iterate and the rows."""
         return self.rows + 1
+
+    @property
+    def solver_class(self) -> type[LearnedSolver]:
+        """What a model of this task becomes."""
+        return LearnedSolver
+
+    def step(self, model: torch.nn.Module) -> "EmittedGradient":
+        """What the solver is handed.
+
+        Args:
+            model: Trained on this task.
+
+        Returns:
+            The model's gradient for problems of any number of rows.
+        """
+        return EmittedGradient(model, rows=self.rows, n=self.n)
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
         """Draw a batch: A, x, x₀ ~ N(0, I), b = A x.

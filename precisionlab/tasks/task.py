@@ -1,9 +1,12 @@
 """What every task offers: examples from a generator, their shapes, and targets above the subject's precision."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+
+from solvers.solver import Solver
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,20 @@ class Task(Protocol):
     @property
     def tokens(self) -> int:
         """Tokens of a prompt, T."""
+
+    @property
+    def solver_class(self) -> type[Solver]:
+        """What a trained model becomes: a class that is handed the model's step, and a name."""
+
+    def step(self, model: torch.nn.Module) -> Callable[..., torch.Tensor]:
+        """What the solver is handed.
+
+        Args:
+            model: Trained on this task.
+
+        Returns:
+            The model's step, for problems rather than prompts.
+        """
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
         """Draw a batch.

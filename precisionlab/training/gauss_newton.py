@@ -95,7 +95,7 @@ class GaussNewtonRun:
         self._damping = config.damping
         self._mse = float("inf")
         self._idle = 0
-        self._batch = max(1, round(config.residuals * objective.parameters) // objective.task.out_features)
+        self._batch = max(1, round(config.residuals * objective.parameters) // objective.outputs)
         u = torch.finfo(objective.dtype).eps / 2
         scale = objective.target_mean_square()
         self._near_floor, self._runaway = (FLOOR_ULPS * u) ** 2 * scale, RUNAWAY * scale

@@ -150,6 +150,11 @@ class Objective:
         prompt = self.batch(Stream.TEST, size=problems).prompt
         return float(self.task.mean_squared_error(self.predict(theta, prompt), prompt))
 
+    @property
+    def outputs(self) -> int:
+        """Numbers emitted for one prompt: residuals that a problem contributes."""
+        return self._validation.target[0].numel()
+
     def target_mean_square(self) -> float:
         """The scale of the task: the error of a model that emits zero.
 

@@ -1,0 +1,185 @@
+"""Newton–Schulz: read a matrix and an approximation to its pseudo-inverse, emit the next one.
+
+    prompt  [a₁, x₁], …, [a_N, x_N]        target  x_j' = 2 x_j − Σ_i x_i (a_i · x_j)
+
+a_j is the j-th row of A, and x_j the j-th column of X ≈ A⁺: the target is X' = X (2I − A X), column by column. Drawn as
+A, X ~ N(0, I): the step is a polynomial in A and X, and to know it anywhere is to know it everywhere.
+
+Reference: Schulz (1933); Ben-Israel and Cohen, SIAM J. Numer. Anal. 3 (1966).
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
+
+from precisionlab.config import STRICT
+from precisionlab.tasks.task import Example
+from solvers import double_double as dd
+from solvers.double_double import DD
+from solvers.learned_newton_schulz import LearnedNewtonSchulz
+
+CLEARLY_ABOVE = 1e3
+"""An error this many units of roundoff above zero is measured to three digits against a target in float64."""
+TOKENS_AT_ONCE = 2**16
+"""Tokens that a model is given at once as a solver's step: some ten megabytes for each of its features a layer."""
+
+
+def step(A: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+    """The step as the formula has it, X (2I − A X).
+
+    Args:
+        A: Matrices, (..., N, n).
+        X: Approximate pseudo-inverses, (..., n, N).
+
+    Returns:
+        The next X, (..., n, N).
+    """
+    return 2 * X - (X @ A) @ X
+
+
+def prompt(A: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+    """Write a matrix and its approximate pseudo-inverse as tokens.
+
+    Args:
+        A: Matrices, (B, N, n).
+        X: Approximate pseudo-inverses, (B, n, N).
+
+    Returns:
+        Tokens, (B, N, 2n): token j is [a_j, x_j].
+    """
+    return torch.cat([A, X.mT], dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NewtonSchulz:
+    """Emit the next Newton–Schulz iterate.
+
+    Args:
+        n: Unknowns, the columns of A.
+        rows: Rows of A in training, N.
+    """
+
+    kind: Literal["newton-schulz"] = "newton-schulz"
+    n: PositiveInt = 5
+    rows: PositiveInt = 20
+
+    def __post_init__(self) -> None:
+        if self.rows < self.n:
+            raise ValueError(f"rows must be at least n, got rows={self.rows} and n={self.n}")
+
+    @property
+    def in_features(self) -> int:
+        """Features of a token: a row of A and a column of X."""
+        return 2 * self.n
+
+    @property
+    def out_features(self) -> int:
+        """Features of the target at each token: a column of the next X."""
+        return self.n
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a prompt: the rows."""
+        return self.rows
+
+    @property
+    def solver_class(self) -> type[LearnedNewtonSchulz]:
+        """What a model of this task becomes."""
+        return LearnedNewtonSchulz
+
+    def step(self, model: torch.nn.Module) -> "EmittedStep":
+        """What the solver is handed.
+
+        Args:
+            model: Trained on this task.
+
+        Returns:
+            The model's step for problems of any number of rows.
+        """
+        return EmittedStep(model, n=self.n)
+
+    def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
+        """Draw a batch: A, X ~ N(0, I).
+
+        Args:
+            batch: Number of matrices, B.
+            generator: A CPU generator; the same state gives the same batch.
+            dtype: float32 or float64.
+
+        Returns:
+            Prompts (B, N, 2n) and the columns of the next X, (B, N, n).
+        """
+        tokens = torch.randn(batch, self.rows, 2 * self.n, dtype=dtype, generator=generator)
+        return Example(tokens, self._target(tokens))
+
+    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """Error against the step computed above the prediction's precision.
+
+        An error far above rounding is measured against a float64 target, which is then exact enough; one near it, in
+        double-double arithmetic.
+
+        Args:
+            prediction: Emitted columns, (B, N, n).
+            prompt: Tokens, (B, N, 2n).
+
+        Returns:
+            Mean over the batch, the tokens and the features, a float64 scalar.
+        """
+        target = self._target(prompt.double())
+        mse = (prediction.double() - target).square().mean()
+        rounding = torch.finfo(torch.float64).eps ** 2 * target.square().mean()
+        if not mse <= CLEARLY_ABOVE**2 * rounding:
+            return mse
+        A, columns = prompt[..., : self.n].double(), prompt[..., self.n :].double()
+        X = columns.mT.unsqueeze(-2)  # (B, n, 1, N)
+        product = dd.dot(dd.from_double(X), dd.from_double(A.mT.unsqueeze(-3)))  # X A, (B, n, n)
+        left = DD(product.hi.unsqueeze(-3), product.lo.unsqueeze(-3))
+        image = dd.dot(left, dd.from_double(columns.unsqueeze(-2)))  # x_j → (X A) x_j, (B, N, n)
+        # 2 x_j is exact, and so is the first difference as a pair.
+        difference = dd.add(dd.two_sum(prediction.double(), -2 * columns), image)
+        return (difference.hi + difference.lo).square().mean()
+
+    def _target(self, tokens: torch.Tensor) -> torch.Tensor:
+        return step(tokens[..., : self.n], tokens[..., self.n :].mT).mT
+
+
+class EmittedStep:
+    """A model's emitted step for any matrix: any number of rows, no more unknowns than trained.
+
+    Unknowns of zeros are added up to the number that the model was trained on.
+
+    Args:
+        model: Prompts (B, N, 2n) → (B, N, n).
+        n: Unknowns of the model's prompts.
+    """
+
+    def __init__(self, model: torch.nn.Module, *, n: int) -> None:
+        self._model, self._n = model, n
+        self._dtype = next(model.parameters()).dtype
+
+    def __call__(self, A: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+        """Emit the step.
+
+        Args:
+            A: Matrices, (B, m, n).
+            X: Approximate pseudo-inverses, (B, n, m).
+
+        Returns:
+            The next X, (B, n, m), of the dtype of A.
+
+        Raises:
+            ValueError: If the problem has more unknowns than the model was trained on.
+        """
+        batch, m, n = A.shape
+        if n > self._n:
+            raise ValueError(f"A: got {n} unknowns, want at most {self._n}: the model was trained on that many")
+        pad = torch.nn.functional.pad
+        tokens = prompt(pad(A, (0, self._n - n)), pad(X, (0, 0, 0, self._n - n))).to(self._dtype)
+        if batch == 1:
+            # A batch of one goes through other routines, with another order of summation; a batch of two does not.
+            tokens = tokens.repeat(2, 1, 1)
+        parts = [self._model(part) for part in torch.split(tokens, max(2, TOKENS_AT_ONCE // m))]
+        emitted = torch.cat(parts)[:batch, :, :n]
+        return emitted.mT.to(A.dtype)
