@@ -1,0 +1,65 @@
+"""Fused or eager: who decides, and what is said where there is no choice."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from solvers import fused
+
+
+def test_without_the_module_eager_code_runs_and_it_is_said_once():
+    program = """
+        import sys, warnings
+        sys.modules["precisionlab_kernels"] = None  # as where it was not built
+        import torch
+        import solvers
+        from solvers import gradient_descent
+
+        A, b, x0 = torch.randn(3, 5, 2).double(), torch.randn(3, 5).double(), torch.zeros(3, 2).double()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                ours = gradient_descent.iterates(A, b, x0, 0.01, 4)
+                solvers.get("qr").solve(A, b)
+        assert torch.equal(ours, gradient_descent.iterates_eager(A, b, x0, 0.01, 4))
+        assert [str(w.message).count("without its compiled kernels") for w in caught] == [1], caught
+        try:
+            gradient_descent.iterates(A, b, x0, 0.01, 4, backend="fused")
+        except RuntimeError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "was not built" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("tensor", "options", "said"),
+    [
+        (torch.zeros(2, dtype=torch.float32), {}, "float32"),
+        (torch.zeros(2, dtype=torch.float64, requires_grad=True), {}, "gradient"),
+        (torch.zeros(2, dtype=torch.float64), {"columns": 33}, "33 columns"),
+        (torch.zeros(2, dtype=torch.float64), {"entries": 1 << 20}, "entries"),
+        (torch.zeros(2, dtype=torch.float64), {}, None),
+        (torch.zeros(2, dtype=torch.float64, requires_grad=True), {"differentiable": True}, None),
+    ],
+)
+def test_what_the_kernels_take(kernels, tensor, options, said):
+    reason = fused.obstacle(tensor, **options)
+    assert reason is None if said is None else said in reason
+    assert fused.available(tensor, **options) == (said is None)
+
+
+def test_a_gradient_that_is_not_asked_for_is_no_obstacle(kernels):
+    with torch.no_grad():
+        assert fused.available(torch.zeros(2, dtype=torch.float64, requires_grad=True))
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ValueError, match="auto, fused, eager"):
+        fused.chosen("quick")
