@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 T = TypeVar("T")
 
-STRICT = ConfigDict(extra="forbid", strict=True, validate_default=True)
+STRICT = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 """What every configuration dataclass passes as ``config``."""
 
 
@@ -68,6 +68,8 @@ def from_dict(kind: type[T], data: Mapping[str, Any], *, source: str) -> T:
         return TypeAdapter(kind).validate_json(json.dumps(data))
     except ValidationError as error:
         raise ValueError(f"{source}: {_first_fault(error)}") from None
+    except TypeError as error:  # TOML knows dates, JSON does not, and no setting is one
+        raise ValueError(f"{source}: {error}") from None
 
 
 def dumps(config: Any) -> str:
@@ -98,7 +100,7 @@ def loads(kind: type[T], text: str, *, source: str) -> T:
     """
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a ValueError of its own, and that of a number of 10⁴ digits
         raise ValueError(f"{source}: not valid TOML ({error})") from None
     return from_dict(kind, data, source=source)
 
@@ -144,7 +146,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ValueError(f"override {text!r}: write key=value, such as width=24")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return key.strip(), value.strip()
 
 

@@ -72,8 +72,10 @@ def train(
     if run_dir is None:
         if resume:
             raise ValueError("resume: there is nothing to resume without a run_dir")
-        return _train(config, None, Progress(), time_limit, display=progress)
+        return _train(config, None, time_limit, display=progress)
     directory = RunDirectory(Path(run_dir))
+    if resume and not directory.started:
+        raise ValueError(f"{run_dir}: no run to resume")
     with directory.locked(), math_flags():
         if directory.started and not resume:
             raise ValueError(f"{run_dir}: holds a run already; resume it, or choose another directory")
@@ -81,7 +83,7 @@ def train(
             config = _resumed(directory, config, overridden=bool(overrides))
         else:
             directory.begin(config)
-        return _train(config, directory, directory.progress(device), time_limit, display=progress)
+        return _train(config, directory, time_limit, display=progress)
 
 
 def load(name_or_run_dir: str | Path) -> Run:
@@ -217,9 +219,7 @@ def _subject(entry: str | Path | Run | Solver, iterations: int) -> measure.Subje
     )
 
 
-def _train(
-    config: RunConfig, directory: RunDirectory | None, progress: Progress, time_limit: float | None, *, display: bool
-) -> Run:
+def _train(config: RunConfig, directory: RunDirectory | None, time_limit: float | None, *, display: bool) -> Run:
     experiment = config.experiment
     with math_flags():
         objective = Objective(
@@ -229,6 +229,9 @@ def _train(
             device=config.device,
             seed=config.seed,
         )
+        progress = Progress()
+        if directory is not None:
+            progress = directory.progress(objective, experiment.phases, attempts=experiment.attempts)
         saved = time.perf_counter()
 
         def on_row(progress: Progress) -> None:
@@ -266,7 +269,7 @@ def _finished(config: RunConfig, directory: RunDirectory | None, progress: Progr
         seed=config.seed,
         test_mse=objective.test_mse(best, TEST_PROBLEMS),
         test_problems=TEST_PROBLEMS,
-        ended="unfinished" if progress.ended is None else str(progress.ended),
+        ended="unfinished" if progress.ended is None else progress.ended.value,
         attempts=progress.place.attempt + 1,
         seconds=round(progress.elapsed, 1),
         command=f"precisionlab train {experiment.name} --seed {config.seed}",
@@ -285,13 +288,13 @@ def _finished(config: RunConfig, directory: RunDirectory | None, progress: Progr
 
 
 def _resumed(directory: RunDirectory, asked: RunConfig, *, overridden: bool) -> RunConfig:
-    if not directory.started:
-        raise ValueError(f"{directory.path}: no run to resume")
     saved = directory.config()
     if saved.experiment.name != asked.experiment.name:
         raise ValueError(f"{directory.path}: holds a run of {saved.experiment.name!r}, not {asked.experiment.name!r}")
     if overridden and saved.experiment != asked.experiment:
         raise ValueError(f"{directory.path}: a resumed run keeps its settings; leave the overrides away")
+    _check_device(saved.device)
+    directory.warn_of_changes()
     return saved
 
 

@@ -3,19 +3,25 @@
 config.toml        reproduces the run        environment.json   what could change its bits
 metrics.jsonl      one row a log step        model.safetensors  the best weights so far
 card.json          what it is, measured      state/             all that resume needs
+
+The state is what resume believes. Metrics and weights are made from it after it is written, and once more when a run is
+resumed, so that a cut between two files leaves nothing doubled or missing. `elapsed` in the metrics is the one column
+that is measured and not computed: two runs of the same bits differ in it and in nothing else.
 """
 
+import html
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pandas as pd
 import torch
-from pydantic import NonNegativeInt
+from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as checked
 
 from precisionlab import config as configs
@@ -23,9 +29,16 @@ from precisionlab.config import STRICT
 from precisionlab.experiments.experiment import Experiment
 from precisionlab.models import Backbone
 from precisionlab.precision import DTYPES, environment
-from precisionlab.training.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from precisionlab.training.checkpoints import (
+    load_checkpoint,
+    read_text,
+    remove_drafts,
+    save_checkpoint,
+    write_atomically,
+)
 from precisionlab.training.objective import Objective
-from precisionlab.training.phase import Outcome, Place
+from precisionlab.training.phase import PhaseConfig
+from precisionlab.training.state import load_progress, save_progress
 from precisionlab.training.trainer import Progress
 
 CONFIG, ENVIRONMENT, METRICS, MODEL, CARD = (
@@ -35,7 +48,11 @@ CONFIG, ENVIRONMENT, METRICS, MODEL, CARD = (
     "model.safetensors",
     "card.json",
 )
-STATE = "state/checkpoint.safetensors"
+STATE = "state"
+METRICS_BYTES = 2**28
+"""The largest table of metrics that is read."""
+
+_log = logging.getLogger(__name__)
 
 
 @checked(frozen=True, kw_only=True, config=STRICT)
@@ -53,7 +70,10 @@ class RunConfig:
     device: str = "cpu"
 
 
-@dataclass(frozen=True, kw_only=True)
+Ended = Literal["reached", "stalled", "exhausted", "unfinished"]
+
+
+@checked(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Card:
     """What a checkpoint is, and how good it was measured to be.
 
@@ -73,18 +93,19 @@ class Card:
 
     name: str
     summary: str
-    dtype: str
-    parameters: int
-    seed: int
+    dtype: Literal["float32", "float64"]
+    parameters: NonNegativeInt
+    seed: NonNegativeInt
     test_mse: float | None
-    test_problems: int
-    ended: str
-    attempts: int
-    seconds: float
+    test_problems: NonNegativeInt
+    ended: Ended
+    attempts: PositiveInt
+    seconds: NonNegativeFloat
     command: str
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in asdict(self).items())
+        facts = asdict(self).items()
+        rows = "".join(f"<tr><th>{key}</th><td>{html.escape(str(value))}</td></tr>" for key, value in facts)
         return f"<table>{rows}</table>"
 
 
@@ -169,7 +190,7 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other process from training here.
+        """Keep every other process from training here, and clear away what a killed one left half-written.
 
         Yields:
             Nothing.
@@ -182,22 +203,24 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.path}: another process is training here") from None
+            remove_drafts(self.path)
+            remove_drafts(self.path / STATE)
             yield
-        except BlockingIOError:
-            raise ValueError(f"{self.path}: another process is training here") from None
         finally:
             os.close(descriptor)
 
     def begin(self, config: RunConfig) -> None:
-        """Write what is known before training.
+        """Write what is known before training; the configuration last, since it is what makes this a run.
 
         Args:
             config: The run's.
         """
+        write_atomically(self.path / ENVIRONMENT, json.dumps(environment(config.device), indent=2).encode())
         write_atomically(self.path / CONFIG, configs.dumps(config).encode())
-        facts = environment(config.device)
-        write_atomically(self.path / ENVIRONMENT, json.dumps(facts, indent=2).encode())
 
     def config(self) -> RunConfig:
         """The run's configuration.
@@ -207,70 +230,55 @@ class RunDirectory:
 
         Raises:
             ValueError: If it is missing or malformed.
-        """
+        """  # noqa: DOC502 - raised by what this calls
         path = self.path / CONFIG
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not readable ({error})") from None
-        return configs.loads(RunConfig, text, source=str(path))
+        return configs.loads(RunConfig, read_text(path), source=str(path))
 
     def save(self, progress: Progress, objective: Objective) -> None:
-        """Write the metrics, the best weights and the state; the state last, since it is what resume believes.
+        """Write the state, then what is made from it.
 
         Args:
             progress: Where the run stands.
             objective: Knows the weights by name.
         """
+        save_progress(self.path / STATE, progress)
+        self._publish(progress, objective)
+
+    def progress(self, objective: Objective, phases: Sequence[PhaseConfig], *, attempts: int) -> Progress:
+        """Where the run stood when it was last saved; its metrics and weights are brought to the same point.
+
+        Args:
+            objective: What is minimised.
+            phases: The recipe.
+            attempts: The most random starts.
+
+        Returns:
+            Progress for `fit`; a fresh one where nothing was saved.
+        """
+        progress = load_progress(self.path / STATE, objective, phases, attempts=attempts)
+        self._publish(progress, objective)
+        return progress
+
+    def warn_of_changes(self) -> None:
+        """Say what could change a resumed run's bits."""
+        now = json.loads(json.dumps(environment(self.config().device)))
+        try:
+            before = json.loads(read_text(self.path / ENVIRONMENT))
+            changed = [key for key in now if now[key] != before.get(key)]
+        except (ValueError, AttributeError, RecursionError) as error:
+            _log.warning("%s: not readable (%s)", self.path / ENVIRONMENT, error)
+            return
+        if changed:
+            told = ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in changed)
+            _log.warning("%s: the bits may differ from those of one uninterrupted run: %s", self.path, told)
+
+    def _publish(self, progress: Progress, objective: Objective) -> None:
+        (self.path / CARD).unlink(missing_ok=True)  # it describes other weights
         lines = "".join(json.dumps(row) + "\n" for row in progress.rows)
         write_atomically(self.path / METRICS, lines.encode())
         if progress.best is not None:
             measured = {"validation_mse": progress.best_mse}
             save_checkpoint(self.path / MODEL, objective.named(progress.best), measured)
-        tensors: dict[str, torch.Tensor | None] = {
-            "theta": progress.theta,
-            "best": progress.best,
-            **_tensors(progress.phase_state or {}),
-        }
-        facts: dict[str, Any] = {
-            "attempt": progress.place.attempt,
-            "phase": progress.place.phase,
-            "phase_state": _numbers(progress.phase_state) if progress.phase_state is not None else None,
-            "best_mse": progress.best_mse if progress.best is not None else None,
-            "rows": progress.rows,
-            "elapsed": progress.elapsed,
-            "ended": progress.ended,
-        }
-        save_checkpoint(self.path / STATE, {k: v for k, v in tensors.items() if v is not None}, facts)
-
-    def progress(self, device: str) -> Progress:
-        """Where the run stood when it was last saved.
-
-        Args:
-            device: Where it shall go on.
-
-        Returns:
-            Progress for `fit`; a fresh one where nothing was saved.
-        """
-        path = self.path / STATE
-        if not path.exists():
-            return Progress()
-        tensors, facts = load_checkpoint(path)
-        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-        state = facts["phase_state"]
-        if state is not None:
-            prefix = "phase."
-            state |= {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        return Progress(
-            place=Place(attempt=facts["attempt"], phase=facts["phase"]),
-            phase_state=state,
-            theta=tensors.get("theta"),
-            best=tensors.get("best"),
-            best_mse=facts["best_mse"] if facts["best_mse"] is not None else float("inf"),
-            rows=facts["rows"],
-            elapsed=facts["elapsed"],
-            ended=None if facts["ended"] is None else Outcome(facts["ended"]),
-        )
 
     def write_card(self, card: Card) -> None:
         """Write the card.
@@ -290,22 +298,39 @@ class RunDirectory:
             The run, with the best weights.
 
         Raises:
-            ValueError: If a file is missing or malformed.
+            ValueError: If a file is missing, malformed or larger than it may be, or the card does not fit the model.
         """
         config = self.config()
-        weights, _ = load_checkpoint(self.path / MODEL)
-        model = build(config.experiment, weights, device=device or config.device, source=str(self.path / MODEL))
-        try:
-            card = Card(**json.loads((self.path / CARD).read_text(encoding="utf-8")))
-            metrics = pd.read_json(self.path / METRICS, lines=True)
-        except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.path}: not a readable run ({error})") from None
+        if not (self.path / CARD).exists():
+            raise ValueError(f"{self.path}: no {CARD}: the run has not ended; resume it")
+        card, metrics = self._card(), self._metrics()
+        source = str(self.path / MODEL)
+        weights, _ = load_checkpoint(self.path / MODEL, numbers=config.experiment.parameters)
+        model = build(config.experiment, weights, device=device or config.device, source=source)
+        truth = {
+            "name": config.experiment.name,
+            "dtype": config.experiment.dtype,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "seed": config.seed,
+        }
+        for key, value in truth.items():
+            if getattr(card, key) != value:
+                raise ValueError(f"{self.path / CARD}: {key} is {getattr(card, key)!r}, the run's is {value!r}")
         return Run(model=model, experiment=config.experiment, metrics=metrics, card=card, directory=self.path)
 
+    def _card(self) -> Card:
+        path = self.path / CARD
+        try:
+            facts = json.loads(read_text(path))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{path}: not valid JSON ({error})") from None
+        return configs.from_dict(Card, facts, source=str(path))
 
-def _tensors(state: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {f"phase.{name}": value for name, value in state.items() if isinstance(value, torch.Tensor)}
-
-
-def _numbers(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in state.items() if not isinstance(value, torch.Tensor)}
+    def _metrics(self) -> pd.DataFrame:
+        path = self.path / METRICS
+        try:
+            # Not pandas.read_json, which reads the last digit of a float wrong.
+            rows = [dict(json.loads(line)) for line in read_text(path, limit=METRICS_BYTES).splitlines()]
+        except (json.JSONDecodeError, RecursionError, TypeError) as error:
+            raise ValueError(f"{path}: not a row of JSON a line ({error})") from None
+        return pd.DataFrame(rows)

@@ -2,15 +2,21 @@
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
-from precisionlab.models import ModelConfig
+from precisionlab.models import Backbone, ModelConfig
 from precisionlab.tasks import ExplicitGradient, NewtonSchulz
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 from precisionlab.training.snap import Snap
+
+LARGEST_MODEL = 2**28
+LARGEST_BATCH = 2**31
+LARGEST_JACOBIAN = 2**34
+"""Numbers in an array: a configuration that asks for more is a mistake or an attack, and is refused unallocated."""
 
 Phase = Annotated[Adam | GaussNewton | Snap, Field(discriminator="kind")]
 TaskConfig = Annotated[ExplicitGradient | NewtonSchulz, Field(discriminator="kind")]
@@ -31,7 +37,7 @@ class Experiment:
         dtype: Of the model and its data.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*)*$", max_length=200)]
     summary: str
     cost: str
     task: TaskConfig
@@ -39,3 +45,26 @@ class Experiment:
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     attempts: PositiveInt = 4
     dtype: Literal["float32", "float64"] = "float64"
+
+    def __post_init__(self) -> None:
+        batch = max(phase.batch if isinstance(phase, Adam) else 2048 for phase in self.phases)
+        prompts = batch * self.task.tokens * max(self.task.in_features, self.model.width)
+        if prompts > LARGEST_BATCH:
+            raise ValueError(f"a batch would hold {prompts:.0e} numbers, want at most {LARGEST_BATCH:.0e}")
+        if (parameters := self.parameters) > LARGEST_MODEL:
+            raise ValueError(f"the model would have {parameters:.0e} parameters, want at most {LARGEST_MODEL:.0e}")
+        shares = [phase.residuals for phase in self.phases if isinstance(phase, GaussNewton)]
+        if (jacobian := max(shares, default=0.0) * parameters**2) > LARGEST_JACOBIAN:
+            raise ValueError(f"a Jacobian would hold {jacobian:.0e} numbers, want at most {LARGEST_JACOBIAN:.0e}")
+
+    @property
+    def parameters(self) -> int:
+        """The model's number of parameters, counted without allocating them."""
+        with torch.device("meta"):
+            model = Backbone(
+                self.model,
+                in_features=self.task.in_features,
+                out_features=self.task.out_features,
+                tokens=self.task.tokens,
+            )
+        return sum(parameter.numel() for parameter in model.parameters())

@@ -40,8 +40,8 @@ class ModelConfig:
     """
 
     mixer: Literal["linear-attention"] = "linear-attention"
-    width: Annotated[int, Field(ge=1, le=2**14)] = 16
-    layers: Annotated[int, Field(ge=1, le=2**8)] = 2
+    width: Annotated[int, Field(gt=0, le=2**14)] = 16
+    layers: Annotated[int, Field(gt=0, le=2**8)] = 2
     heads: PositiveInt = 2
     causal: bool = False
     positions: Literal["token-type", "learned", "none"] = "token-type"
