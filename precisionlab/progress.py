@@ -60,6 +60,8 @@ class ProgressDisplay:
                 f"start {row['attempt'] + 1}, {row['phase']}: MSE {row['mse']:.1e} at {row['elapsed']:.0f} s",
                 highlight=False,
             )
+        if self._visible and row.get("rejected"):
+            self._console.print(f"{row['phase']} {row['step']}: {row['rejected']} steps not finite, rejected")
         assert self._task is not None
         mse = row["mse"]
         fallen = self._start - math.log10(mse) if 0 < mse < math.inf else 0.0

@@ -1,5 +1,8 @@
 """Adam: from random weights to the basin in which Gauss–Newton converges.
 
+A step whose gradient is not finite is rejected: parameters and moments stay as they are, the row of metrics counts it,
+and a row of nothing but rejected steps ends the phase as stalled.
+
 Reference: Kingma and Ba, ICLR 2015, arXiv 1412.6980.
 """
 
@@ -67,6 +70,8 @@ class AdamRun:
         self._optimizer = torch.optim.Adam(
             [self._parameter], lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps
         )
+        self._rejected = 0
+        self._set_moments(torch.zeros_like(theta), torch.zeros_like(theta))
 
     step: int
     outcome: Outcome | None
@@ -80,23 +85,28 @@ class AdamRun:
         """Take up to fifty steps, then validate.
 
         Returns:
-            mse, loss (of the last batch), learning_rate, gradient_norm.
+            mse, loss (of the last batch), learning_rate, gradient_norm, and rejected: how many of the steps were.
         """
-        config = self.config
-        for _ in range(min(STEPS_PER_ROW, config.steps - self.step)):
+        config, before = self.config, self._rejected
+        planned = min(STEPS_PER_ROW, config.steps - self.step)
+        for _ in range(planned):
             loss, norm = self._update()
+        rejected = self._rejected - before
         mse = self.objective.validation_mse(self.theta)
         if config.until is not None and mse <= config.until:
             self.outcome = Outcome.REACHED
+        elif rejected == planned:
+            self.outcome = Outcome.STALLED
         elif self.step >= config.steps:
             self.outcome = Outcome.EXHAUSTED if config.until is None else Outcome.STALLED
-        return {"mse": mse, "loss": loss, "learning_rate": self._rate(self.step), "gradient_norm": norm}
+        rate = self._rate(self.step)
+        return {"mse": mse, "loss": loss, "learning_rate": rate, "gradient_norm": norm, "rejected": rejected}
 
     def state(self) -> State:
         """All that `restore` needs.
 
         Returns:
-            Parameters, moments and step.
+            Parameters, moments, step, and how many steps were rejected.
         """
         moments = self._optimizer.state[self._parameter]
         return {
@@ -104,6 +114,7 @@ class AdamRun:
             "mean": moments["exp_avg"],
             "mean_square": moments["exp_avg_sq"],
             "step": self.step,
+            "rejected": self._rejected,
         }
 
     def restore(self, state: State) -> None:
@@ -112,14 +123,10 @@ class AdamRun:
         Args:
             state: What `state` returned.
         """
-        self.step = int(state["step"])
+        self.step, self._rejected = int(state["step"]), int(state["rejected"])
         with torch.no_grad():
             self._parameter.copy_(torch.as_tensor(state["theta"]))
-        self._optimizer.state[self._parameter] = {
-            "step": torch.tensor(float(self.step)),
-            "exp_avg": torch.as_tensor(state["mean"]).clone(),
-            "exp_avg_sq": torch.as_tensor(state["mean_square"]).clone(),
-        }
+        self._set_moments(torch.as_tensor(state["mean"]).clone(), torch.as_tensor(state["mean_square"]).clone())
 
     def _update(self) -> tuple[float, float]:
         place, config = self.place, self.config
@@ -130,9 +137,16 @@ class AdamRun:
         norm = torch.nn.utils.clip_grad_norm_([self._parameter], config.clip)
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(self.step)
-        self._optimizer.step()
+        if bool(norm.isfinite()):
+            self._optimizer.step()
+        else:
+            self._rejected += 1
         self.step += 1
         return loss.item(), norm.item()
+
+    def _set_moments(self, mean: torch.Tensor, mean_square: torch.Tensor) -> None:
+        taken = torch.tensor(float(self.step - self._rejected))
+        self._optimizer.state[self._parameter] = {"step": taken, "exp_avg": mean, "exp_avg_sq": mean_square}
 
     def _rate(self, step: int) -> float:
         return self.config.learning_rate * min(1.0, (step + 1) / self.config.warmup)

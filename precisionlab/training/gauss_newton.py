@@ -94,7 +94,7 @@ class GaussNewtonRun:
         self._depth = 0
         self._damping = config.damping
         self._mse = float("inf")
-        self._idle = 0
+        self._idle, self._rejected = 0, 0
         self._batch = max(1, round(config.residuals * objective.parameters) // objective.outputs)
         u = torch.finfo(objective.dtype).eps / 2
         scale = objective.target_mean_square()
@@ -104,7 +104,8 @@ class GaussNewtonRun:
         """Take one step.
 
         Returns:
-            mse (of the best point), damping, and accepted: whether the step led to a new best.
+            mse (of the best point), damping, accepted: whether the step led to a new best, and rejected: 1 where the
+            batch gave no finite system.
         """
         accepted = self._update()
         self.step += 1
@@ -117,7 +118,7 @@ class GaussNewtonRun:
             self.outcome = Outcome.STALLED
         elif self.step >= self.config.steps:
             self.outcome = Outcome.EXHAUSTED
-        return {"mse": mse, "damping": self._damping, "accepted": accepted}
+        return {"mse": mse, "damping": self._damping, "accepted": accepted, "rejected": self._rejected}
 
     def state(self) -> State:
         """All that `restore` needs.
@@ -151,7 +152,12 @@ class GaussNewtonRun:
         """One step from the trial point; then keep it, follow it, or go back to the best."""
         objective, place = self.objective, (self.place.attempt, self.place.phase, self.step)
         judge = objective.batch(Stream.JUDGING, *place, size=self._batch)
-        self._trial = self._stepped(objective.batch(Stream.TRAINING, *place, size=self._batch))
+        stepped = self._stepped(objective.batch(Stream.TRAINING, *place, size=self._batch))
+        self._rejected = int(stepped is None)
+        if stepped is None:
+            self._trial, self._depth = self.theta, 0
+            return False
+        self._trial = stepped
         before, after = (float(objective.loss(theta, judge)) for theta in (self.theta, self._trial))
         if after < before:
             quick = after < 0.3 * before
@@ -169,11 +175,13 @@ class GaussNewtonRun:
         self._trial, self._depth = self.theta, 0
         return False
 
-    def _stepped(self, example: Example) -> torch.Tensor:
-        """The damped Gauss–Newton step from the trial point; the damping grows until the system can be factorised."""
+    def _stepped(self, example: Example) -> torch.Tensor | None:
+        """The damped step from the trial point, with damping enough to factorise; None where the system is not finite."""
         jacobian = self.objective.jacobian(self._trial, example.prompt).double()
         residual = (self.objective.predict(self._trial, example.prompt) - example.target).flatten().double()
         system = ScaledSystem(jacobian, residual)
+        if not system.finite:
+            return None
         while (step := system.solve(self._damping)) is None:
             if self._damping >= LARGEST_DAMPING:
                 return self._trial
@@ -197,6 +205,11 @@ class ScaledSystem:
         self._dual = len(residual) < len(lengths)
         self._gram = self._scaled @ self._scaled.mT if self._dual else self._scaled.mT @ self._scaled
         self._right = residual if self._dual else residual @ self._scaled
+
+    @property
+    def finite(self) -> bool:
+        """Whether the system holds neither NaN nor infinity."""
+        return bool(self._gram.isfinite().all()) and bool(self._right.isfinite().all())
 
     def solve(self, damping: float) -> torch.Tensor | None:
         """The step S⁻¹ (Jₛᵀ Jₛ + λ I)⁻¹ Jₛᵀ r.

@@ -61,7 +61,10 @@ def fit(
             keyboard interrupt among them, ends the loop.
         time_limit: Seconds for this call; the run can go on later.
         on_row: Called after every row.
-    """
+
+    Raises:
+        ValueError: If the parameters are no longer finite; `progress` is then still at the row before.
+    """  # noqa: DOC502 - raised by what this calls
     start, before = time.perf_counter(), progress.elapsed
     run: PhaseRun | None = None
     while progress.ended is None:
@@ -91,6 +94,9 @@ def _recorded(progress: Progress, run: PhaseRun, kind: str, row: Row, elapsed: f
     """What a row of metrics changes."""
     tagged = {"attempt": progress.place.attempt, "phase": kind, "step": run.step, "elapsed": round(elapsed, 3), **row}
     state = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in run.state().items()}
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and not bool(value.isfinite().all()):
+            raise ValueError(f"{kind}, step {run.step}: {name} is no longer finite; try a smaller learning rate")
     changes: dict[str, Any] = {"rows": [*progress.rows, tagged], "phase_state": state, "elapsed": elapsed}
     if row["mse"] < progress.best_mse:
         changes |= {"best": run.theta.clone(), "best_mse": row["mse"]}
