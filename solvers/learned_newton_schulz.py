@@ -157,6 +157,7 @@ class _State(NamedTuple):
     x: torch.Tensor
     x_low: torch.Tensor  # what x lost to rounding
     r: torch.Tensor
+    r_low: torch.Tensor  # what r lost
     X: torch.Tensor
     defect: torch.Tensor  # ‖I − X A‖_F
     refining: torch.Tensor
@@ -184,6 +185,7 @@ def _start(problem: _Equilibrated, chosen: torch.Tensor) -> _State:
         x=x0,
         x_low=torch.zeros_like(x0),
         r=torch.zeros_like(b),
+        r_low=torch.zeros_like(b),
         X=X,
         defect=_defect(X, A),
         refining=no,
@@ -205,12 +207,12 @@ def _refined(s: _State) -> _State:
     # At first r is the residual of x and g is not looked at: δx = X r.
     residual = _residual(s.A, s.b, DD(s.x, s.x_low))
     f = torch.where(first[:, None], residual, _augmented_residual(s))
-    g = torch.where(first[:, None], 0.0, -dd.matvec(s.A.mT, dd.from_double(s.r)).hi)
+    g = torch.where(first[:, None], 0.0, -dd.matvec(s.A.mT, DD(s.r, s.r_low)).hi)
     dx = matvec(s.X, f - rmatvec(s.X, g))
     dr = f - matvec(s.A, dx)
     dr = dr - rmatvec(s.X, rmatvec(s.A, dr) - g)
-    total = dd.two_sum(s.x, dx)
-    x, x_low = dd.quick_two_sum(total.hi, total.lo + s.x_low)
+    x, x_low = _added(DD(s.x, s.x_low), dx)
+    r, r_low = _added(DD(s.r, s.r_low), dr)  # both zero at first
     change, size = norm(dx), norm(x)
     halved = change < s.smallest / 2
     idle = torch.where(first | halved, 0.0, s.idle + 1)
@@ -222,13 +224,19 @@ def _refined(s: _State) -> _State:
     return s._replace(
         x=torch.where(lost[:, None], s.plain, x),
         x_low=torch.where(lost[:, None], 0.0, x_low),
-        r=torch.where(first[:, None], dr, s.r + dr),
+        r=r,
+        r_low=r_low,
         settled=settled,
         taken=s.taken + 1,
         idle=idle,
         smallest=torch.where(first, s.smallest, torch.minimum(s.smallest, change)),
         plain=torch.where(first[:, None], x, s.plain),
     )
+
+
+def _added(a: DD, change: torch.Tensor) -> DD:
+    total = dd.two_sum(a.hi, change)
+    return dd.quick_two_sum(total.hi, total.lo + a.lo)
 
 
 def _residual(A: torch.Tensor, b: torch.Tensor, x: DD) -> torch.Tensor:
@@ -239,7 +247,7 @@ def _residual(A: torch.Tensor, b: torch.Tensor, x: DD) -> torch.Tensor:
 def _augmented_residual(s: _State) -> torch.Tensor:
     """Residual f = b − r − A x."""
     image = dd.matvec(s.A, DD(s.x, s.x_low))
-    return dd.subtract(dd.subtract(dd.from_double(s.b), dd.from_double(s.r)), image).hi
+    return dd.subtract(dd.subtract(dd.from_double(s.b), DD(s.r, s.r_low)), image).hi
 
 
 def _defect(X: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
