@@ -6,7 +6,7 @@ import torch
 
 from solvers.result import LstsqResult, Status
 from solvers.testing.accuracy import allowed_error, describe_bound, exact, meaningful
-from solvers.testing.causes import likely_cause
+from solvers.testing.causes import by_scale, likely_cause
 from solvers.testing.findings import Violation, solved
 from solvers.testing.recipes import GeneratedProblem
 
@@ -107,11 +107,22 @@ def check_status(solver: Any, problem: GeneratedProblem) -> float:
 
     Returns:
         0.
+    """
+    held_status(solver, problem, solved(solver, problem))
+    return 0.0
+
+
+def held_status(solver: Any, problem: GeneratedProblem, result: LstsqResult) -> None:
+    """Hold one status to what it may be for a problem of full rank.
+
+    Args:
+        solver: the solver.
+        problem: of full rank.
+        result: its answer.
 
     Raises:
         Violation: if it is called rank-deficient or a breakdown, or ends for want of iterations nobody counted.
     """
-    result = solved(solver, problem)
     status = status_of(result)
     finite = bool(torch.isfinite(torch.as_tensor(result.x)).all())
     trusted = status in {Status.CONVERGED, Status.MAX_ITERATIONS}
@@ -122,10 +133,10 @@ def check_status(solver: Any, problem: GeneratedProblem) -> float:
             allowed="a Status; x is finite unless it is BREAKDOWN or RANK_DEFICIENT",
             cause="a silent NaN or inf" if status is not None else "the status is no value of solvers.Status",
         )
-    if trusted and (status == Status.CONVERGED or is_iterative(solver)):
-        return 0.0
+    if status == Status.CONVERGED or (trusted and is_iterative(solver)):
+        return
     if not trusted and not meaningful(solver, problem):
-        return 0.0
+        return
     causes = {
         Status.RANK_DEFICIENT: "false rank deficiency: as a threshold that is absolute, or not far enough below σ₁",
         Status.BREAKDOWN: "a breakdown where digits are left: overflow, or a rule on pivots too strict",
@@ -135,7 +146,7 @@ def check_status(solver: Any, problem: GeneratedProblem) -> float:
         problem,
         measured=f"status {status.name} at κ = {float(problem.condition):.2g}",
         allowed="CONVERGED, or MAX_ITERATIONS of a solver with max_iterations",
-        cause=causes[status],
+        cause=by_scale(solver, problem) or causes[status],
     )
 
 

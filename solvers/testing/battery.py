@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Flaky
 
 from solvers.testing.answers import is_iterative
 from solvers.testing.findings import Violation
@@ -87,7 +88,7 @@ def _carried_out(check: Check, solver: Any, max_condition: float, max_examples: 
     finding = None
     try:
         if check.cases is None:
-            tally.table(check.run(solver))
+            tally.table(check.run(solver, limit))
         else:
             examples = max(1, round(max_examples * check.share / 100))
             tally.drawn(check, solver, check.cases(limit), examples, start)
@@ -146,7 +147,7 @@ class _Tally:
 
         Raises:
             Violation: if a case fails; the simplest found.
-        """  # noqa: DOC502 - raised by the check
+        """  # noqa: DOC501, DOC502 - raised by the check; Hypothesis's own errors are passed on
 
         def one(case: Any) -> None:
             if self.failure is not None and time.perf_counter() - self.failed_at > _SHRINKING_SECONDS:
@@ -172,6 +173,10 @@ class _Tally:
         )
         try:
             seed(start)(quiet(given(cases)(one)))()
-        except _EnoughShrinking:
-            if self.failure is not None:
-                raise self.failure from None
+        except (_EnoughShrinking, Flaky) as stopped:
+            if self.failure is None:
+                raise
+            if isinstance(stopped, Flaky):
+                cause = "nondeterministic: it failed once, and not again on the same problem"
+                self.failure.finding = replace(self.failure.finding, cause=cause)
+            raise self.failure from None

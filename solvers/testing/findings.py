@@ -111,3 +111,22 @@ def solved(solver: Any, problem: GeneratedProblem, **options: Any) -> LstsqResul
     said = "".join(f", {name}={value!r}" for name, value in options.items() if name == "record")
     said += ", x0=x0" if "x0" in options else ""
     return attempt(problem, f"solver.solve(p.A, p.b{said})", lambda: solver.solve(problem.A, problem.b, **options))
+
+
+def entry_of(problem: GeneratedProblem, result: LstsqResult, i: int, call: str) -> LstsqResult:
+    """One entry of a batched result.
+
+    Args:
+        problem: the problem of the entry.
+        result: of the batch.
+        i: which.
+        call: the call as code.
+
+    Returns:
+        The entry's own result.
+    """
+    return attempt(
+        problem,
+        call,
+        lambda: LstsqResult(x=result.x[i], status=result.status[i], iterations=result.iterations[i]),
+    )

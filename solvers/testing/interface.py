@@ -16,15 +16,17 @@ SMALL = Recipe(kind="spectrum", m=4, n=2, condition=2.0, residual=1.0)
 """The problem on which the interface is tried."""
 
 
-def check_shapes(solver: Any) -> Iterator[float]:
+def check_shapes(solver: Any, limit: float) -> Iterator[float]:
     """Every small shape, square and with one unknown among them, is solved.
 
     Args:
         solver: the solver.
+        limit: the largest κ, not heeded.
 
     Yields:
         Errors in units of what is allowed.
     """
+    del limit
     for dtype in ("float64", "float32"):
         for n in range(1, 5):
             for m in range(n, n + 3):
@@ -34,15 +36,17 @@ def check_shapes(solver: Any) -> Iterator[float]:
                 yield held_accurate(solver, problem, solved(solver, problem))
 
 
-def check_types(solver: Any) -> Iterator[float]:
+def check_types(solver: Any, limit: float) -> Iterator[float]:
     """Results have the family, dtype, device and shape of the input.
 
     Args:
         solver: the solver.
+        limit: the largest κ, not heeded.
 
     Yields:
         0 for each combination.
     """
+    del limit
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     for dtype in (torch.float64, torch.float32):
         problem = Recipe(**{**_fields(SMALL), "dtype": str(dtype).removeprefix("torch.")}).problem()
@@ -121,15 +125,17 @@ def _differences(name: str, value: Any, A: Any, shape: tuple[int, ...] | None) -
         yield got != wants, f"on {got}", f"on {wants}, as A is", "the result is on another device"
 
 
-def check_empty(solver: Any) -> Iterator[float]:
+def check_empty(solver: Any, limit: float) -> Iterator[float]:
     """A batch of no problems gives a result with no answers.
 
     Args:
         solver: the solver.
+        limit: the largest κ, not heeded.
 
     Yields:
         0 for each combination.
     """
+    del limit
     problem = SMALL.problem()
     for batch in ((0,), (2, 0)):
         for family in ("torch", "NumPy"):
@@ -140,11 +146,12 @@ def check_empty(solver: Any) -> Iterator[float]:
             yield 0.0
 
 
-def check_validation(solver: Any) -> Iterator[float]:
+def check_validation(solver: Any, limit: float) -> Iterator[float]:
     """Malformed input is a ValueError or TypeError that names the argument.
 
     Args:
         solver: the solver.
+        limit: the largest κ, not heeded.
 
     Yields:
         0 for each malformed input.
@@ -152,6 +159,7 @@ def check_validation(solver: Any) -> Iterator[float]:
     Raises:
         Violation: if one is accepted, or refused in another way.
     """
+    del limit
     for name, what, arguments in _malformed(underdetermined=bool(getattr(solver, "underdetermined", False))):
         measured, cause = _refusal(solver, name, what, arguments)
         if measured:
