@@ -72,8 +72,8 @@ def save_checkpoint(
         previous: Where the file that is replaced is kept.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(facts)
-    metadata = {"facts": text, "sha256": _digest(contiguous, text)}
+    # One entry: safetensors writes several in an order that changes from process to process.
+    metadata = {"facts": json.dumps({**facts, "sha256": _digest(contiguous, facts)})}
     write_atomically(path, save(contiguous, metadata=metadata), previous=previous)
 
 
@@ -96,14 +96,14 @@ def load_checkpoint(path: Path, *, numbers: int) -> tuple[dict[str, torch.Tensor
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        text = metadata.get("facts", "{}")
-        facts = json.loads(text)
+        facts = json.loads(metadata.get("facts", "{}"))
     except (OSError, SafetensorError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from None
     if not isinstance(facts, dict):
         raise ValueError(f"{path}: not a readable checkpoint (its facts are no table)")
     # A file written by other tools has no digest; one of ours has, and holds to it.
-    if metadata.get("sha256", digest := _digest(tensors, text)) != digest:
+    written = facts.pop("sha256", None)
+    if written is not None and written != _digest(tensors, facts):
         raise ValueError(f"{path}: corrupted (its content does not have the SHA-256 it was written with)")
     return tensors, facts
 
@@ -154,8 +154,8 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _digest(tensors: dict[str, torch.Tensor], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
+def _digest(tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(facts).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -176,7 +176,7 @@ class GaussNewtonRun:
         return False
 
     def _stepped(self, example: Example) -> torch.Tensor | None:
-        """The damped step from the trial point, with damping enough to factorise; None where the system is not finite."""
+        """The step from the trial point, damped enough to be factorised; None where the system is not finite."""
         jacobian = self.objective.jacobian(self._trial, example.prompt).double()
         residual = (self.objective.predict(self._trial, example.prompt) - example.target).flatten().double()
         system = ScaledSystem(jacobian, residual)
