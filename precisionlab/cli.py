@@ -1,7 +1,10 @@
 """The command line. A user's mistake is one line on what to do, and exit code 2; never a traceback."""
 
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -91,6 +94,7 @@ def list_command() -> None:
 @click.option("--time-limit", type=float, metavar="S", help="Stop after this many seconds; resume later.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Where to; runs/EXPERIMENT/seed-N by default.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the directory.")
+@click.option("--check-determinism", "twice", is_flag=True, help="Train twice, compare every bit, keep nothing.")
 def train(
     experiment: str,
     seed: int,
@@ -99,6 +103,7 @@ def train(
     time_limit: float | None,
     run_dir: Path | None,
     resume: bool,
+    twice: bool,
 ) -> None:
     r"""Train EXPERIMENT and write a run directory.
 
@@ -109,30 +114,65 @@ def train(
     import precisionlab
     from precisionlab import config
 
-    directory = run_dir or Path("runs") / experiment / f"seed-{seed}"
     overrides = dict(config.parse_override(setting) for setting in settings)
+    if twice:
+        if run_dir is not None or resume or time_limit is not None:
+            fail("--check-determinism keeps no run: leave --run-dir, --resume and --time-limit away")
+        _train_twice(experiment, seed=seed, device=device, **overrides)
+    directory = run_dir or Path("runs") / experiment / f"seed-{seed}"
+    again = f"go on with: precisionlab train {experiment} --run-dir {directory} --resume"
     try:
-        run = precisionlab.train(
-            experiment,
-            seed=seed,
-            device=device,
-            run_dir=directory,
-            time_limit=time_limit,
-            resume=resume,
-            **overrides,
-        )
-    except KeyboardInterrupt:
-        _interrupted(directory, experiment)
+        with _termination_as_interrupt():
+            run = precisionlab.train(
+                experiment,
+                seed=seed,
+                device=device,
+                run_dir=directory,
+                time_limit=time_limit,
+                resume=resume,
+                **overrides,
+            )
+    except KeyboardInterrupt as stop:
+        _stopped(directory, f"interrupted; the state is saved, {again}", code=143 if str(stop) else 130)
+    except OSError as error:
+        _stopped(directory, f"error: {error.filename}: {error.strerror}; what was saved is whole, {again}", code=2)
     click.echo(f"{run!r}")
     if run.card.ended == "unfinished":
-        click.echo(f"the time is up; go on with: precisionlab train {experiment} --run-dir {directory} --resume")
+        click.echo(f"the time is up; {again}")
     click.echo(f"in {directory}")
 
 
-def _interrupted(directory: Path, experiment: str) -> NoReturn:
-    command = f"precisionlab train {experiment} --run-dir {directory} --resume"
-    click.echo(f"interrupted; the state is saved, go on with: {command}", err=True)
-    sys.exit(130)
+def _train_twice(experiment: str, **options: Any) -> NoReturn:
+    from precisionlab import determinism
+
+    verdict = determinism.check(experiment, **options)
+    click.echo(verdict.told)
+    sys.exit(0 if verdict.identical else 1)
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Take SIGTERM as Ctrl-C is taken, so that the state is saved."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt("terminated")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may take signals
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(directory: Path, line: str, *, code: int) -> NoReturn:
+    """Say in one line why training stopped and how to go on; if it had not begun, only the former."""
+    from precisionlab.runs import RunDirectory
+
+    click.echo(line if RunDirectory(directory).started else line.partition(";")[0], err=True)
+    sys.exit(code)
 
 
 @main.command()
@@ -194,8 +234,14 @@ def _array(path: Path, option: str) -> Any:
     import numpy as np
 
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        # Mapped first: a header that promises more than the file holds is found out before anything is allocated.
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(mapped, np.ndarray):
+            raise ValueError("it is an archive of several")
+        return np.array(mapped)
+    except OSError:
+        raise
+    except Exception as error:  # numpy's reader of headers raises what Python's parser does
         raise ValueError(f"{option}: {path} is not a .npy file of numbers ({error})") from None
 
 
