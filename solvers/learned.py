@@ -16,14 +16,14 @@ iterating a learned gradient.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 
 from solvers import double_double as dd
 from solvers import scaling
 from solvers.result import LstsqResult, Status
-from solvers.solver import Solver
+from solvers.solver import Promise, Solver
 
 GradientStep = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """(A (B, m, n), b (B, m), x (B, n)) → an approximation to Aᵀ(A x − b), (B, n)."""
@@ -46,6 +46,10 @@ class LearnedSolver(Solver):
     Raises:
         ValueError: if an option is out of range.
     """
+
+    condition_power: ClassVar[int] = 2
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING})
+    """Whether a batch changes bits is up to the gradient that it is handed."""
 
     def __init__(
         self,
