@@ -74,10 +74,10 @@ class Exact:
         """An answer in the units of the scaled problem.
 
         Args:
-            x: an answer to the problem itself, (n,).
+            x: answers to the problem itself, (..., n).
 
         Returns:
-            (n,), float64.
+            (..., n), float64.
         """
         answer = torch.as_tensor(np.array(x)) if isinstance(x, np.ndarray) else x.detach().cpu()
         return np.asarray(ldexp(answer.double(), torch.tensor(-self.shift)).numpy(), dtype=np.float64)

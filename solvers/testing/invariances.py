@@ -230,7 +230,7 @@ def check_untouched(solver: Any, problem: GeneratedProblem) -> float:
     for family in ("torch", "NumPy"):
         tensors = (problem.A.clone(), problem.b.clone(), torch.ones_like(problem.x))
         inputs: list[Any] = [t.numpy() if family == "NumPy" else t for t in tensors]
-        before = [np.array(value) for value in inputs]
+        before = [t.numpy().copy() for t in tensors]
         A, b, x0 = inputs
         call = "solver.solve(p.A, p.b, x0=torch.ones_like(p.x), record=True)"
         solve = partial(solver.solve, A, b, x0=x0, record=True)

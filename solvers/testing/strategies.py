@@ -118,7 +118,7 @@ def _made(recipe: Recipe) -> GeneratedProblem:
 @st.composite
 def _shapes(draw: st.DrawFn, min_rows: int, max_rows: int, max_unknowns: int) -> tuple[int, int]:
     n = draw(st.integers(1, min(max_unknowns, max_rows)))
-    return draw(st.integers(max(n, min_rows), max_rows)), n
+    return max(n, min_rows) + draw(st.integers(0, max_rows - max(n, min_rows))), n
 
 
 @st.composite
@@ -167,12 +167,14 @@ def recipes(
     elif grade:
         grade = math.ceil(grade / max(1, n - 1))
     exponents = draw(_exponents(dtype)) if kind == "extreme" else (0, 0)
+    # Drawn whether it is used or not: were square problems drawn by fewer numbers, they would pass for simpler.
+    residual = draw(st.sampled_from(residuals))
     return Recipe(
         kind=kind,
         m=m,
         n=n,
         condition=condition if n > 1 else 1.0,
-        residual=draw(st.sampled_from(residuals)) if m > n else 0.0,
+        residual=residual if m > n else 0.0,
         grade=grade,
         matrix_exponent=exponents[0],
         right_exponent=exponents[1],

@@ -247,8 +247,8 @@ def _limits(promise: Promise, known: Exact, errors: Any, floor: float) -> Any:
 
 
 def _errors(known: Exact, trace: Array) -> Any:
-    rows = torch.as_tensor(trace)
-    return np.array([known.error(row) for row in rows])
+    rows = (known.scaled(trace) - known.hi) - known.lo
+    return np.where(np.isfinite(rows).all(axis=-1), np.linalg.norm(rows, axis=-1), np.inf)
 
 
 def _floor(solver: Any, problem: GeneratedProblem, x0: torch.Tensor) -> float:
