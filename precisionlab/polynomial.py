@@ -120,7 +120,7 @@ def describe(model: Backbone) -> str:
     # A product of two constants is linear in t_j, and one with three is constant: nothing is counted twice.
     rest = torch.cat([polynomial.constant.abs(), rest_linear.abs().flatten(), rest_cubic.abs().flatten()])
     left = int((rest > 0).sum())
-    tail = f"{left:,} others, the largest {float(rest.max()):.1e} in size" if left else "all others are exactly zero"
+    tail = f"{left:,} are not zero, the largest is {float(rest.max()):.1e}" if left else "all are exactly zero"
     return (
         f"x_j ← {_coefficient(linear_terms)} x_j {_coefficient(product_terms, signed=True)} Σ_i x_i (a_i · x_j)\n"
         f"of {len(rest):,} other coefficients: {tail}"

@@ -9,8 +9,11 @@ Start: X₀ = Aᵀ/s with σ₁² <= s = ‖(AᵀA)²‖_F^½ <= n^¼ σ₁². T
 Stopping: the change of X is X' − X = (I − X A) X. X has converged when ‖I − X A‖_F is below ½ and has stopped falling
     by half a step: what is left is rounding. It has broken down when a norm that can only fall rises tenfold above √n.
 Refinement: with r and x together, r + A x = b and Aᵀr = 0 are corrected by f = b − r − A x and g = −Aᵀr, both from
-    double-double arithmetic: δx = X (f − Xᵀg), δr = f − A δx. Corrections are taken while they shrink by half.
-Limiting accuracy: u ‖x‖ while u κ² is well below 1; beyond, that of x ← x + X (b − A x), c u κ (1 + κ‖r‖/(‖A‖‖x‖)).
+    double-double arithmetic: δx = X (f − Xᵀg), δr = d − Xᵀ(Aᵀd − g) with d = f − A δx. Both are kept as pairs of float64.
+    Corrections are taken until two in a row have not halved the smallest; if they end far from rest, that of one
+    residual, x ← x + X (b − A x), stands.
+Limiting accuracy: u ‖x‖, whatever the residual, while a step X of the model is as exact as float64 allows and κ is at
+    most about 1e9; beyond, c u κ (1 + κ‖r‖/(‖A‖‖x‖)).
 Iterations: steps and refinements together; a step is one application of the model.
 Precision: all float64 but for what the model emits, whatever that is; the answer to a float32 problem is rounded once.
 
