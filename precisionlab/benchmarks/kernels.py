@@ -157,7 +157,7 @@ def roofline(measured: dict[str, Any]) -> Figure:
         The picture.
     """
     machine = measured["machine"]
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     rows = pd.DataFrame(measured["rows"])
@@ -171,16 +171,15 @@ def roofline(measured: dict[str, Any]) -> Figure:
     for ours, label, colour in [(True, "fused", OURS), (False, "other paths", OTHERS)]:
         some = rows[(rows["path"] == "fused") == ours]
         axes.loglog(some["intensity"], some["speed"], "o", color=colour, label=label)
-    for _, row in rows[rows["path"] == "fused"].iterrows():
-        axes.annotate(
-            f"{row['operation']}\n{row['size']}",
-            (row["intensity"], row["speed"]),
-            xytext=(5, -3),
-            textcoords="offset points",
-            fontsize=6.5,
-            color=INK,
-            va="top",
-        )
+    # Numbers at the points and a list beside them: names would lie on top of each other.
+    names = []
+    fused_rows = [row for row in measured["rows"] if row["path"] == "fused"]
+    for number, row in enumerate(fused_rows, start=1):
+        point = row["operations"] / row["bytes"], row["operations"] / row["seconds"]
+        aside = (7, 0) if number % 2 else (-13, 0)
+        axes.annotate(str(number), point, aside, textcoords="offset points", fontsize=8, va="center")
+        names.append(f"{number}  {row['operation']}\n    {row['size']}")
+    axes.text(1.02, 1, "\n".join(names), transform=axes.transAxes, fontsize=7.5, color=INK, va="top", linespacing=1.4)
     axes.set_xlabel("operations a byte")
     axes.set_ylabel("operations a second")
     axes.grid(visible=True, which="major", color="#e4e7ec")
