@@ -4,7 +4,8 @@
 
 Every trial trains in a process of its own, which saves after every row so that kills fall into writes too, is sent
 SIGKILL at a random moment, and is resumed by a second process. It must end in the bits of the run that was left alone:
-weights, metrics but for the wall clock, and card. Nothing half-written may be left.
+weights, metrics but for the wall clock, and card. No row that was written may be computed again (its clock would tell),
+and nothing half-written may be left.
 """
 
 import argparse
@@ -54,10 +55,15 @@ def drafts(directory: Path) -> list[Path]:
     return [path for path in directory.rglob(".*") if path.name != ".lock"]
 
 
+def written(directory: Path) -> str:
+    """The metrics so far."""
+    metrics = directory / "metrics.jsonl"
+    return metrics.read_text() if metrics.exists() else ""
+
+
 def reached(directory: Path) -> str:
     """The phase of the last row that a run wrote."""
-    metrics = directory / "metrics.jsonl"
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    lines = written(directory).splitlines()
     return json.loads(lines[-1])["phase"] if lines else "before the first row"
 
 
@@ -110,16 +116,17 @@ def trials(kills: int, seed: int) -> int:
         print(f"left alone: {seconds:.1f} s, {want['weights'][:12]}", flush=True)
         trial = 0
         while trial < kills:
-            directory = Path(folder) / f"run-{moments.random()}"
+            directory = Path(tempfile.mkdtemp(dir=folder)) / "run"
             if not killed(directory, moments.uniform(0.0, seconds)):
                 continue  # it had ended; draw again
             trial += 1
-            phase, left = reached(directory), len(drafts(directory))
+            phase, left, rows = reached(directory), len(drafts(directory)), written(directory)
             where[phase], found = where[phase] + 1, found + left
             code = child(directory).wait()
             got = fingerprint(directory) if code == 0 else {}
             orphans = [path.name for path in drafts(directory)]
             wrong = [name for name in want if got.get(name) != want[name]] + orphans
+            wrong += [] if written(directory).startswith(rows) else ["rows computed again"]
             failed, kept = failed + bool(wrong), kept + len(orphans)
             verdict = f"DIFFERS: {', '.join(wrong)}" if wrong else "identical"
             print(f"{trial:3d}. killed in {phase}, {left} drafts left; resumed: {verdict}", flush=True)

@@ -88,7 +88,7 @@ def test_the_power_cut_at_any_rename(whole: precisionlab.Run, tmp_path: Path, ca
         _cut_at(cut, call, before=before)
         with pytest.raises(_Cut):
             precisionlab.train(NAME, run_dir=tmp_path / "run", progress=False, **SMALL)
-    assert before <= bool([path for path in tmp_path.rglob(f".*{checkpoints.PART}")])
+    assert before <= any(tmp_path.rglob(f".*{checkpoints.PART}"))
     precisionlab.train(NAME, run_dir=tmp_path / "run", resume=True, progress=False)
     assert_same(tmp_path / "run", whole)
 
