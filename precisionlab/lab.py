@@ -259,6 +259,8 @@ def _train(config: RunConfig, directory: RunDirectory | None, time_limit: float 
 
 def _finished(config: RunConfig, directory: RunDirectory | None, progress: Progress, objective: Objective) -> Run:
     experiment, best = config.experiment, progress.best
+    if best is None and progress.ended is not None:
+        raise ValueError("no start had a finite error; try a smaller learning rate")
     if best is None:
         raise ValueError("the time limit left no time to measure a single row; allow more seconds")
     card = Card(
