@@ -1,13 +1,16 @@
 """A learned gradient made into a solver: min_x ‖b − A x‖₂ by descent with refinement.
 
 Problem: a model emits g(A, b, x) ≈ Aᵀ(A x − b), within ε of it where A, b and x are of order one, as in its training.
-Iteration, with r = b − A x̄ taken in double-double arithmetic at every `refinement`-th step and β = 2^e ≈ max |r|:
-    d₀ = 0,   d_{k+1} = d_k − η g(A, r/β, d_k),   x = x̄ + β d_k,   η = 2/(σ₁² + σₙ²) unless given.
+Iteration, from x̄ at every `refinement`-th step, where r = b − A x̄ is taken in double-double arithmetic:
+    d₀ = 0,   d_{k+1} = d_k − η (g(A, f/β, d_k) + h/β),   x = x̄ + β d_k,   η = 2/(σ₁² + σₙ²) unless given.
+At first f = r and h = 0: the model reads the problem. From the second round on f = 0 and h = −Aᵀr, in double-double as
+well, and the model emits how the gradient changes with d: at the solution r need not be small, and what the model makes
+of it is only ever within ε ‖r‖ of zero. β = 2^e ≈ max (|f|, |h|).
 Every problem is first scaled by powers of two so that A has entries of order one; that costs no rounding error. A
 problem thus looks to the model as those of its training did, whatever the scale of A and b and however close x̄ has
 come: the model's absolute error ε becomes an error relative to the correction still to be made.
-Rate: (κ² − 1)/(κ² + 1) a step, as gradient descent. Limiting accuracy: about κ² (u ‖x‖ + ε ‖r‖/‖A‖), r being the
-residual at the solution; without refinement κ² ε ‖x‖.
+Rate: (κ² − 1)/(κ² + 1) a step, as gradient descent. Limiting accuracy: about u κ² ‖x‖ whatever the residual, while ε κ²
+is well below 1; without refinement κ² ε (‖x‖ + ‖r‖/‖A‖).
 Stopping: ‖Aᵀr‖ ≤ tolerance · σ₁ (σ₁ ‖x‖ + ‖r‖), which bounds ‖x − x*‖/‖x‖ by tolerance · κ² (1 + ‖r‖/(σ₁ ‖x‖)).
 Equivalent to: iterative refinement in extended precision, around a few steps of inexact gradient descent.
 
@@ -98,7 +101,7 @@ class LearnedSolver(Solver):
             steps = min(self.refinement or STEPS_BETWEEN_CHECKS, self.max_iterations - taken)
             if not len(active) or not steps:
                 break
-            for iterate in self._descend(part, x[active], residual, steps):
+            for iterate in self._descend(part, x[active], residual, steps, first=not taken):
                 # A problem whose iterate overflows stays at its last finite one for the rest of the round.
                 finite = iterate.isfinite().all(dim=-1) & (status[active] != Status.BREAKDOWN)
                 status[active[~finite]] = int(Status.BREAKDOWN)
@@ -111,7 +114,9 @@ class LearnedSolver(Solver):
         stacked = torch.stack(trace) if record else None
         return LstsqResult(x=problem.unscale(x), status=status, iterations=iterations, trace=stacked)
 
-    def _descend(self, problem: "_Scaled", x: torch.Tensor, residual: torch.Tensor, steps: int) -> "list[torch.Tensor]":
+    def _descend(
+        self, problem: "_Scaled", x: torch.Tensor, residual: torch.Tensor, steps: int, *, first: bool
+    ) -> "list[torch.Tensor]":
         """Iterates from x: of the correction d, or, without refinement, of x itself."""
         A, iterates = problem.A, []
         if self.refinement is None:
@@ -119,10 +124,12 @@ class LearnedSolver(Solver):
                 x = x - problem.step_size * self._gradient(A, problem.b, x).to(x.dtype)
                 iterates.append(x)
             return iterates
-        exponent = scaling.exponent(residual, -1).unsqueeze(-1)
-        b, d = scaling.ldexp(residual, -exponent).to(A.dtype), torch.zeros_like(x)
+        known = torch.zeros_like(x, dtype=torch.float64) if first else problem.gradient(x)
+        exponent = scaling.exponent(residual if first else known, -1).unsqueeze(-1)
+        b = scaling.ldexp(residual * first, -exponent).to(A.dtype)
+        h, d = scaling.ldexp(known, -exponent).to(A.dtype), torch.zeros_like(x)
         for _ in range(steps):
-            d = d - problem.step_size * self._gradient(A, b, d).to(x.dtype)
+            d = d - problem.step_size * (self._gradient(A, b, d).to(x.dtype) + h)
             iterates.append(x + scaling.ldexp(d, exponent))
         return iterates
 
@@ -170,6 +177,11 @@ class _Scaled(NamedTuple):
         """B − A x, rounded to float64 from double-double."""
         residual, exponent = dd.residual(self.A, self.b, dd.from_double(x.double()))
         return scaling.ldexp(residual.hi, exponent.unsqueeze(-1))
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        """Aᵀ(A x − b), likewise."""
+        residual, exponent = dd.residual(self.A, self.b, dd.from_double(x.double()))
+        return scaling.ldexp(-dd.matvec(self.A.mT.double(), residual).hi, exponent.unsqueeze(-1))
 
     def unscale(self, x: torch.Tensor) -> torch.Tensor:
         """Iterates in the caller's units."""

@@ -5,7 +5,7 @@ import math
 import mpmath
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import precisionlab
@@ -37,6 +37,7 @@ def exact_step(tokens: torch.Tensor) -> list[list[mpmath.mpf]]:
 
 
 @pytest.mark.parametrize("dtype", list(U))
+@settings(deadline=None)
 @given(n=st.integers(1, 4), extra=st.integers(0, 4), seed=st.integers(0, 2**31))
 def test_the_target_is_the_step(dtype: torch.dtype, n: int, extra: int, seed: int) -> None:
     task = NewtonSchulz(n=n, rows=n + extra)
@@ -81,6 +82,7 @@ def test_fewer_rows_than_unknowns_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
+@settings(deadline=None)
 @given(data=st.data(), m=st.integers(1, 300), batch=st.integers(1, 3), seed=st.integers(0, 2**31))
 def test_a_shipped_model_emits_the_step_for_any_rows_and_fewer_unknowns(
     name: str, data: st.DataObject, m: int, batch: int, seed: int

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import solvers
@@ -37,6 +37,7 @@ def test_it_is_what_every_solver_is() -> None:
     check_solver(LearnedNewtonSchulz(true_step), max_condition=1e7, max_examples=150)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**31), n=st.integers(1, 8), extra=st.integers(1, 30), digits=st.floats(0, 9))
 def test_correct_to_the_last_bit_whatever_the_residual(seed: int, n: int, extra: int, digits: float) -> None:
     problem = random_problem(
@@ -102,6 +103,7 @@ def test_the_step_is_given_matrices_of_one_size() -> None:
     assert torch.equal(solved.x, plain.x)
 
 
+@settings(deadline=None)
 @given(exponents=st.lists(st.integers(-300, 300), min_size=4, max_size=4), scale=st.integers(-300, 300))
 def test_units_change_nothing(exponents: list[int], scale: int) -> None:
     problem = random_problem(10, 4, condition=1e4, residual=0.5, generator=torch.Generator().manual_seed(2))
