@@ -130,7 +130,8 @@ def check_rows(solver: Any, case: tuple[GeneratedProblem, Sequence[int]]) -> flo
     worst = ratio(exact(problem).error(plain.x), allowed) if status_of(plain) == Status.CONVERGED else 0.0
     if worst > 1:
         return 0.0  # wrong already in the given order, as the checks of accuracy say
-    for rows in (list(order), list(order)[::-1], [*order[1:], order[0]]):
+    turned = [[*order[k:], *order[:k]] for k in range(min(4, len(order)))]
+    for rows in (*turned, list(order)[::-1]):
         call = f"solver.solve(p.A[{rows}], p.b[{rows}])"
         result = attempt(problem, call, partial(solver.solve, problem.A[rows], problem.b[rows]))
         if status_of(result) != Status.CONVERGED or status_of(plain) != Status.CONVERGED:

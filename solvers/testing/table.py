@@ -150,7 +150,7 @@ CHECKS = (
         claim="an answer that is CONVERGED is within the documented error, for κ up to the largest",
         run=answers.check_accuracy,
         cases=_regular,
-        share=28,
+        share=25,
     ),
     Check(
         name="statuses",
@@ -188,7 +188,7 @@ CHECKS = (
         run=invariances.check_rows,
         cases=_orders,
         gentle=True,
-        share=5,
+        share=8,
     ),
     Check(
         name="batch",

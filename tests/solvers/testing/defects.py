@@ -111,7 +111,7 @@ class TrustsFirstRow(QR):
     """Scales by a pivot that it never looks for."""
 
     def _solve(self, A, b, x0, record):
-        first = A[:, 0, 0].abs() >= A[:, -1, 0].abs() / 2
+        first = A[:, 0, 0].abs() > A[:, :, 0].abs().amin(dim=-1)
         result = super()._solve(A, b, x0, record)
         return replace(result, x=torch.where(first[:, None], result.x, result.x * 1.25), trace=None)
 
@@ -161,7 +161,7 @@ class SquaresOverflow(QR):
         return super()._solve(A / size[:, None, None], b / size[:, None], x0, record)
 
 
-@planted("scaling", "a constant enters that is absolute")
+@planted("extreme scales", "as an absolute threshold")
 class Regularised(SVD):
     def _solve(self, A, b, x0, record):
         U, s, Vh = torch.linalg.svd(A, full_matrices=False)
