@@ -235,10 +235,7 @@ def _array(path: Path, option: str) -> Any:
 
     try:
         # Mapped first: a header that promises more than the file holds is found out before anything is allocated.
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(mapped, np.ndarray):
-            raise ValueError("it is an archive of several")
-        return np.array(mapped)
+        return np.array(np.lib.format.open_memmap(path, mode="r"))
     except OSError:
         raise
     except Exception as error:  # numpy's reader of headers raises what Python's parser does

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 import solvers
 from precisionlab import config as configs
 from precisionlab import measure, zoo
 from precisionlab.experiments import REGISTRY, get
-from precisionlab.precision import DTYPES, math_flags
+from precisionlab.precision import DTYPES, check_device, math_flags
 from precisionlab.progress import ProgressDisplay
 from precisionlab.reporting import Report
 from precisionlab.runs import Card, Run, RunConfig, RunDirectory, build
@@ -66,7 +65,7 @@ def train(
         ValueError: If a name, an override or an option is not allowed, or the directory does not fit.
     """
     config = RunConfig(experiment=configs.override(get(experiment), overrides), seed=_checked_seed(seed), device=device)
-    _check_device(device)
+    check_device(device)
     if time_limit is not None and not time_limit > 0:
         raise ValueError(f"time_limit: got {time_limit}, want a positive number of seconds")
     if run_dir is None:
@@ -295,7 +294,7 @@ def _resumed(directory: RunDirectory, asked: RunConfig, *, overridden: bool) -> 
         raise ValueError(f"{directory.path}: holds a run of {saved.experiment.name!r}, not {asked.experiment.name!r}")
     if overridden and saved.experiment != asked.experiment:
         raise ValueError(f"{directory.path}: a resumed run keeps its settings; leave the overrides away")
-    _check_device(saved.device)
+    check_device(saved.device)
     directory.warn_of_changes()
     return saved
 
@@ -304,11 +303,3 @@ def _checked_seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed: got {seed!r}, want a whole number from 0")
     return seed
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device: {device!r} is not available here ({reason})") from None

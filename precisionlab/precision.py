@@ -70,6 +70,22 @@ def _apply(flags: MathFlags) -> None:
     torch.use_deterministic_algorithms(flags.deterministic)
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that cannot compute here.
+
+    Args:
+        device: A torch device.
+
+    Raises:
+        ValueError: If there is none of that name here.
+    """
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device: {device!r} is not available here ({reason})") from None
+
+
 def processor() -> str:
     """The processor's own name, since its instruction set decides the order of summation.
 

@@ -28,7 +28,7 @@ from precisionlab import config as configs
 from precisionlab.config import STRICT
 from precisionlab.experiments.experiment import Experiment
 from precisionlab.models import Backbone
-from precisionlab.precision import DTYPES, environment
+from precisionlab.precision import DTYPES, check_device, environment
 from precisionlab.training.checkpoints import (
     load_checkpoint,
     read_text,
@@ -301,6 +301,7 @@ class RunDirectory:
             ValueError: If a file is missing, malformed or larger than it may be, or the card does not fit the model.
         """
         config = self.config()
+        check_device(device or config.device)
         if not (self.path / CARD).exists():
             raise ValueError(f"{self.path}: no {CARD}: the run has not ended; resume it")
         card, metrics = self._card(), self._metrics()
@@ -320,17 +321,19 @@ class RunDirectory:
 
     def _card(self) -> Card:
         path = self.path / CARD
+        text = read_text(path)
         try:
-            facts = json.loads(read_text(path))
-        except (json.JSONDecodeError, RecursionError) as error:
+            facts = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not valid JSON ({error})") from None
         return configs.from_dict(Card, facts, source=str(path))
 
     def _metrics(self) -> pd.DataFrame:
         path = self.path / METRICS
+        text = read_text(path, limit=METRICS_BYTES)
         try:
             # Not pandas.read_json, which reads the last digit of a float wrong.
-            rows = [dict(json.loads(line)) for line in read_text(path, limit=METRICS_BYTES).splitlines()]
-        except (json.JSONDecodeError, RecursionError, TypeError) as error:
+            rows = [dict(json.loads(line)) for line in text.splitlines()]
+        except (ValueError, RecursionError, TypeError) as error:
             raise ValueError(f"{path}: not a row of JSON a line ({error})") from None
         return pd.DataFrame(rows)

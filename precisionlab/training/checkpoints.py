@@ -90,14 +90,15 @@ def load_checkpoint(path: Path, *, numbers: int) -> tuple[dict[str, torch.Tensor
     Raises:
         ValueError: If the file is missing, truncated, corrupted, too large or not such a checkpoint.
     """
+    largest = 8 * numbers + HEADER_BYTES
+    if path.is_file() and (size := path.stat().st_size) > largest:
+        raise ValueError(f"{path}: {size} bytes, want at most {largest} for such a model")
     try:
-        if (size := path.stat().st_size) > (largest := 8 * numbers + HEADER_BYTES):
-            raise ValueError(f"{path}: {size} bytes, want at most {largest} for such a model")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         facts = json.loads(metadata.get("facts", "{}"))
-    except (OSError, SafetensorError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from None
     if not isinstance(facts, dict):
         raise ValueError(f"{path}: not a readable checkpoint (its facts are no table)")
@@ -123,11 +124,12 @@ def read_text(path: Path, *, limit: int = TEXT_BYTES) -> str:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(limit + 1)
-        if len(content) > limit:
-            raise ValueError(f"{path}: longer than the {limit} bytes it may have")
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(min(size, limit) + 1)
+        if len(content) > min(size, limit):
+            raise ValueError(f"longer than the {limit} bytes it may have")
         return content.decode()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not readable ({error})") from None
 
 
