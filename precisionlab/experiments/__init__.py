@@ -1,10 +1,18 @@
 """One file per experiment; each bears the name of what it ships and exports a frozen configuration."""
 
 from precisionlab.config import near_miss
-from precisionlab.experiments import linear_attention_explicit_gradient, linear_attention_newton_schulz
+from precisionlab.experiments import (
+    linear_attention_explicit_gradient,
+    linear_attention_heavy_ball,
+    linear_attention_newton_schulz,
+)
 from precisionlab.experiments.experiment import Experiment
 
-_ALL = (linear_attention_explicit_gradient.EXPERIMENT, *linear_attention_newton_schulz.EXPERIMENTS)
+_ALL = (
+    linear_attention_explicit_gradient.EXPERIMENT,
+    linear_attention_heavy_ball.EXPERIMENT,
+    *linear_attention_newton_schulz.EXPERIMENTS,
+)
 REGISTRY: dict[str, Experiment] = {experiment.name: experiment for experiment in _ALL}
 
 

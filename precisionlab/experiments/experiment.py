@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
 from precisionlab.models import Backbone, ModelConfig
-from precisionlab.tasks import ExplicitGradient, NewtonSchulz
+from precisionlab.tasks import ExplicitGradient, HeavyBall, NewtonSchulz
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 from precisionlab.training.snap import Snap
@@ -19,7 +19,7 @@ LARGEST_JACOBIAN = 2**34
 """Numbers in an array: a configuration that asks for more is a mistake or an attack, and is refused unallocated."""
 
 Phase = Annotated[Adam | GaussNewton | Snap, Field(discriminator="kind")]
-TaskConfig = Annotated[ExplicitGradient | NewtonSchulz, Field(discriminator="kind")]
+TaskConfig = Annotated[ExplicitGradient | HeavyBall | NewtonSchulz, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

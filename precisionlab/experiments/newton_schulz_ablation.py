@@ -3,7 +3,8 @@
     python -m precisionlab.experiments.newton_schulz_ablation --out reports/newton-schulz
 
 The same training with and without its snap phase, iterated with and without balancing of A and X, never refined: the
-forward error of X b at each condition number, and how many problems said CONVERGED.
+forward error of X b at each condition number, and how many problems said CONVERGED. The polynomial of the unsnapped
+model, evaluated by its formula, tells its spurious coefficients from the rounding of a basis that mixes A with X.
 """
 
 import csv
@@ -15,10 +16,10 @@ import torch
 
 from precisionlab.experiments import get
 from precisionlab.models import Backbone
-from precisionlab.polynomial import describe
+from precisionlab.polynomial import describe, extract
 from precisionlab.precision import math_flags
 from precisionlab.runs import build
-from precisionlab.tasks.newton_schulz import EmittedStep, step
+from precisionlab.tasks.newton_schulz import EmittedStep, prompt, step
 from precisionlab.training import Objective, fit
 from precisionlab.training.snap import Snap
 from precisionlab.training.trainer import Progress
@@ -89,6 +90,8 @@ def main(out: Path, problems: int) -> None:
     with math_flags():
         models = {"trained": trained(snap=False), "trained and snapped": trained(snap=True)}
         steps: dict[str, MatrixStep] = {name: EmittedStep(model, n=UNKNOWNS) for name, model in models.items()}
+        polynomial = extract(models["trained"])
+        steps["trained, its polynomial"] = lambda A, X: polynomial(prompt(A, X)).mT
         steps["true"] = step
         rows = [
             {"step": name, "balanced": balance, "condition": condition, "problems": problems}
