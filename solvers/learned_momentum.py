@@ -3,8 +3,8 @@
 Problem: a model emits the next iterate of gradient descent with momentum, from two iterates, for matrices with singular
     values in [1/κ, 1].
 Iteration: x_{k+1} = step(A/σ₁, b, x_k, x_{k−1}), from x₀ twice; x is scaled back by σ₁.
-Rate: (κ − 1)/(κ + 1) a step in the limit, for the κ that the step was made for; a problem of larger κ goes slower, one of
-    smaller κ no faster.
+Rate: (κ − 1)/(κ + 1) a step in the limit, for the κ that the step was made for; a problem of larger κ goes slower,
+    one of smaller κ no faster.
 Limiting accuracy: c κ² ε, ε being the error of what is emitted, of which the division by σ₁ is no more than u.
 Stopping: ‖Aᵀr‖ <= tolerance σ₁ (σ₁ ‖x‖ + ‖r‖), or the cap.
 

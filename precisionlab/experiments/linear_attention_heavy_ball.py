@@ -1,8 +1,8 @@
 """One layer of linear attention learns gradient descent with momentum: κ iterations instead of κ².
 
-Step and momentum are those for κ = 10, or for another by ``--set condition=…``; `precisionlab.experiments.momentum_rates`
-measures the rate of models trained for several against the theory. The snap phase is left out: the iterates contract,
-so that a coefficient at the level of rounding stays there.
+Step and momentum are those for κ = 10, or for another by ``--set task.condition=…``; `momentum_rates`, next to this
+file, measures the rate of models trained for several against the theory. The snap phase is left out: the iterates
+contract, so that a coefficient at the level of rounding stays there.
 """
 
 from precisionlab.experiments.experiment import Experiment

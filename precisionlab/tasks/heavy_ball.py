@@ -3,8 +3,8 @@
     prompt  [a₁, b₁, x, y], …, [a_N, b_N, x, y]        target  x + α Aᵀ(b − A x) + β (x − y)
 
 y is the iterate before x. With singular values in [1/κ, 1], α = 4/(1 + 1/κ)² and β = ((κ − 1)/(κ + 1))² contract the
-error by (κ − 1)/(κ + 1) a step in the limit, where plain descent takes (κ² − 1)/(κ² + 1): what Chebyshev's method settles
-to. Every token holds both iterates, so that one layer of linear attention can hold the target.
+error by (κ − 1)/(κ + 1) a step in the limit, where plain descent has (κ² − 1)/(κ² + 1): what Chebyshev's method
+settles to. Every token holds both iterates, so that one layer of linear attention can hold the target.
 
 Reference: Polyak, Some methods of speeding up the convergence of iteration methods (1964).
 """
