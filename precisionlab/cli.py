@@ -112,7 +112,7 @@ def train(
       precisionlab train linear-attention/explicit-gradient --seed 1 --set phases.adam.batch=256
     """
     import precisionlab
-    from precisionlab import config
+    from precisionlab import config, distributed
 
     overrides = dict(config.parse_override(setting) for setting in settings)
     if twice:
@@ -136,6 +136,8 @@ def train(
         _stopped(directory, f"interrupted; the state is saved, {again}", code=143 if str(stop) else 130)
     except OSError as error:
         _stopped(directory, f"error: {error.filename}: {error.strerror}; what was saved is whole, {again}", code=2)
+    if not distributed.first():
+        return
     click.echo(f"{run!r}")
     if run.card.ended == "unfinished":
         click.echo(f"the time is up; {again}")
@@ -169,8 +171,11 @@ def _termination_as_interrupt() -> Iterator[None]:
 
 def _stopped(directory: Path, line: str, *, code: int) -> NoReturn:
     """Say in one line why training stopped and how to go on; if it had not begun, only the former."""
+    from precisionlab import distributed
     from precisionlab.runs import RunDirectory
 
+    if not distributed.first():
+        sys.exit(code)
     click.echo(line if RunDirectory(directory).started else line.partition(";")[0], err=True)
     sys.exit(code)
 

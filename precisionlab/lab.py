@@ -10,7 +10,7 @@ import pandas as pd
 
 import solvers
 from precisionlab import config as configs
-from precisionlab import measure, zoo
+from precisionlab import distributed, measure, zoo
 from precisionlab.experiments import REGISTRY, get
 from precisionlab.precision import DTYPES, check_device, math_flags
 from precisionlab.progress import ProgressDisplay
@@ -68,21 +68,13 @@ def train(
     check_device(device)
     if time_limit is not None and not time_limit > 0:
         raise ValueError(f"time_limit: got {time_limit}, want a positive number of seconds")
-    if run_dir is None:
-        if resume:
-            raise ValueError("resume: there is nothing to resume without a run_dir")
-        return _train(config, None, time_limit, display=progress)
-    directory = RunDirectory(Path(run_dir))
-    if resume and not directory.started:
-        raise ValueError(f"{run_dir}: no run to resume")
-    with directory.locked(), math_flags():
-        if directory.started and not resume:
-            raise ValueError(f"{run_dir}: holds a run already; resume it, or choose another directory")
-        if resume:
-            config = _resumed(directory, config, overridden=bool(overrides))
-        else:
-            directory.begin(config)
-        return _train(config, directory, time_limit, display=progress)
+    if run_dir is None and resume:
+        raise ValueError("resume: there is nothing to resume without a run_dir")
+    with distributed.joined(device):
+        if run_dir is None or not distributed.first():
+            return _train(config, None, time_limit, display=progress and distributed.first())
+        directory, overridden = RunDirectory(Path(run_dir)), bool(overrides)
+        return _train_in(directory, config, time_limit, resume=resume, overridden=overridden, display=progress)
 
 
 def load(name_or_run_dir: str | Path) -> Run:
@@ -218,19 +210,43 @@ def _subject(entry: str | Path | Run | Solver, iterations: int) -> measure.Subje
     )
 
 
+def _train_in(
+    directory: RunDirectory,
+    config: RunConfig,
+    time_limit: float | None,
+    *,
+    resume: bool,
+    overridden: bool,
+    display: bool,
+) -> Run:
+    """Train with a run directory, as the one process that writes there."""
+    if resume and not directory.started:
+        raise ValueError(f"{directory.path}: no run to resume")
+    with directory.locked(), math_flags():
+        if directory.started and not resume:
+            raise ValueError(f"{directory.path}: holds a run already; resume it, or choose another directory")
+        if resume:
+            config = _resumed(directory, config, overridden=overridden)
+        else:
+            directory.begin(config)
+        return _train(config, directory, time_limit, display=display)
+
+
 def _train(config: RunConfig, directory: RunDirectory | None, time_limit: float | None, *, display: bool) -> Run:
-    experiment = config.experiment
+    config = distributed.agreed(config)
+    experiment, device = config.experiment, distributed.own_device(config.device)
     with math_flags():
         objective = Objective(
             experiment.model,
             experiment.task,
             dtype=DTYPES[experiment.dtype],
-            device=config.device,
+            device=device,
             seed=config.seed,
         )
         progress = Progress()
         if directory is not None:
             progress = directory.progress(objective, experiment.phases, attempts=experiment.attempts)
+        progress = distributed.agreed(progress).to(device)
         saved = time.perf_counter()
 
         def on_row(progress: Progress) -> None:
@@ -278,7 +294,7 @@ def _finished(config: RunConfig, directory: RunDirectory | None, progress: Progr
     if directory is not None:
         directory.write_card(card)
     weights = {name: tensor.clone() for name, tensor in objective.named(best).items()}
-    model = build(experiment, weights, device=config.device, source="training")
+    model = build(experiment, weights, device=objective.device, source="training")
     return Run(
         model=model,
         experiment=experiment,

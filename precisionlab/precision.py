@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from precisionlab import distributed
+
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -117,6 +119,7 @@ def environment(device: str) -> dict[str, Any]:
         "device": device,
         "accelerator": accelerator,
         "threads": torch.get_num_threads(),
+        "processes": distributed.size(),
         "math_flags": {
             "matmul_precision": flags.matmul_precision,
             "tf32": flags.tf32,

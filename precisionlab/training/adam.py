@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from precisionlab import distributed
 from precisionlab.config import STRICT
 from precisionlab.training.objective import Objective, Stream
 from precisionlab.training.phase import Outcome, Place, State
@@ -134,6 +135,9 @@ class AdamRun:
         self._optimizer.zero_grad()
         loss = self.objective.loss(self._parameter, example)
         loss.backward()  # type: ignore[no-untyped-call]
+        loss = distributed.total(loss.detach())
+        assert self._parameter.grad is not None
+        distributed.total(self._parameter.grad)
         norm = torch.nn.utils.clip_grad_norm_([self._parameter], config.clip)
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(self.step)

@@ -29,6 +29,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from precisionlab import distributed
 from precisionlab.config import STRICT
 from precisionlab.tasks import Example
 from precisionlab.training.objective import Objective, Stream
@@ -158,7 +159,7 @@ class GaussNewtonRun:
             self._trial, self._depth = self.theta, 0
             return False
         self._trial = stepped
-        before, after = (float(objective.loss(theta, judge)) for theta in (self.theta, self._trial))
+        before, after = (float(distributed.total(objective.loss(theta, judge))) for theta in (self.theta, self._trial))
         if after < before:
             quick = after < 0.3 * before
             if self._depth == 0:
@@ -177,8 +178,9 @@ class GaussNewtonRun:
 
     def _stepped(self, example: Example) -> torch.Tensor | None:
         """The step from the trial point, damped enough to be factorised; None where the system is not finite."""
-        jacobian = self.objective.jacobian(self._trial, example.prompt).double()
-        residual = (self.objective.predict(self._trial, example.prompt) - example.target).flatten().double()
+        part = self.objective.share(example)
+        jacobian = self.objective.jacobian(self._trial, part.prompt).double()
+        residual = (self.objective.predict(self._trial, part.prompt) - part.target).flatten().double()
         system = ScaledSystem(jacobian, residual)
         if not system.finite:
             return None
@@ -192,19 +194,28 @@ class GaussNewtonRun:
 class ScaledSystem:
     """The Gauss–Newton system of a batch, its columns scaled to unit length, in its smaller form.
 
+    Where several processes train together each brings its rows of J and r. The rows are gathered for the dual form, of
+    which each computes its block of rows; for the primal one, the sums over the rows are all-reduced.
+
     Args:
         jacobian: J, (R, P), float64; overwritten.
         residual: r, (R,), float64.
     """
 
     def __init__(self, jacobian: torch.Tensor, residual: torch.Tensor) -> None:
-        lengths = torch.linalg.vector_norm(jacobian, dim=0)
+        lengths = distributed.norm(torch.linalg.vector_norm(jacobian, dim=0))
         # A column that is zero to working precision keeps a length large enough to make its step zero.
         self._lengths = lengths.clamp_min(1e-14 * float(lengths.max()) or 1.0)
         self._scaled = jacobian.div_(self._lengths)
-        self._dual = len(residual) < len(lengths)
-        self._gram = self._scaled @ self._scaled.mT if self._dual else self._scaled.mT @ self._scaled
-        self._right = residual if self._dual else residual @ self._scaled
+        residuals, self._first_row = distributed.gathered(residual)
+        self._dual = len(residuals) < len(lengths)
+        if self._dual:
+            rows, _ = distributed.gathered(self._scaled)
+            self._gram, _ = distributed.gathered(self._scaled @ rows.mT)
+            self._right = residuals
+        else:
+            self._gram = distributed.total(self._scaled.mT @ self._scaled)
+            self._right = distributed.total(residual @ self._scaled)
 
     @property
     def finite(self) -> bool:
@@ -226,5 +237,8 @@ class ScaledSystem:
         if failed.item():
             return None
         solution = torch.cholesky_solve(self._right.unsqueeze(-1), factor).squeeze(-1)
-        step = (solution @ self._scaled if self._dual else solution) / self._lengths
+        if self._dual:
+            own = solution[self._first_row : self._first_row + len(self._scaled)]
+            solution = distributed.total(own @ self._scaled)
+        step = solution / self._lengths
         return step if bool(step.isfinite().all()) else None

@@ -1,7 +1,8 @@
 """What is minimised: the mean squared error of a model on a task, as a function of one flat vector of parameters.
 
 Every batch is drawn from a seed of its own, derived from the run's seed and the batch's place in the run. A run that is
-stopped and resumed therefore sees the same data as one that was not, with no generator to save.
+stopped and resumed therefore sees the same data as one that was not, with no generator to save. For the same reason the
+processes of a group draw the same batches, and each computes with its share of them.
 """
 
 from enum import IntEnum
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch.func import functional_call, jacrev, vmap
 
+from precisionlab import distributed
 from precisionlab.models import Backbone, ModelConfig
 from precisionlab.tasks import Example, Task
 
@@ -105,9 +107,21 @@ class Objective:
             example: A batch.
 
         Returns:
-            A scalar.
+            A scalar: this process's part of it, and the whole where there is one process.
         """
-        return (self.predict(theta, example.prompt) - example.target).square().mean()
+        part = self.share(example)
+        return (self.predict(theta, part.prompt) - part.target).square().sum() / example.target.numel()
+
+    def share(self, example: Example) -> Example:
+        """This process's part of a batch.
+
+        Args:
+            example: A batch, the same on every process.
+
+        Returns:
+            Its share of the problems; all of them where there is one process.
+        """
+        return Example(distributed.share(example.prompt), distributed.share(example.target))
 
     @torch.no_grad()
     def jacobian(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
@@ -133,8 +147,7 @@ class Objective:
         Returns:
             Mean squared error.
         """
-        prompt = self._validation.prompt
-        return float(self.task.mean_squared_error(self.predict(theta, prompt), prompt))
+        return self._mse(theta, self._validation.prompt)
 
     @torch.no_grad()
     def test_mse(self, theta: torch.Tensor, problems: int) -> float:
@@ -147,8 +160,7 @@ class Objective:
         Returns:
             Mean squared error.
         """
-        prompt = self.batch(Stream.TEST, size=problems).prompt
-        return float(self.task.mean_squared_error(self.predict(theta, prompt), prompt))
+        return self._mse(theta, self.batch(Stream.TEST, size=problems).prompt)
 
     @property
     def outputs(self) -> int:
@@ -174,6 +186,11 @@ class Objective:
         """
         pieces = torch.split(theta, self._sizes)
         return {name: piece.view(shape) for name, shape, piece in zip(self._names, self._shapes, pieces, strict=True)}
+
+    def _mse(self, theta: torch.Tensor, prompts: torch.Tensor) -> float:
+        prompt = distributed.share(prompts)
+        mse = self.task.mean_squared_error(self.predict(theta, prompt), prompt)
+        return float(distributed.total(mse * (len(prompt) / len(prompts))))
 
     def _predict_one(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
         return self.predict(theta, prompt[None])[0]

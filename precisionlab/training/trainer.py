@@ -6,11 +6,12 @@ validation error are kept. The loop may stop between any two rows of metrics and
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from precisionlab import distributed
 from precisionlab.training.objective import Objective
 from precisionlab.training.phase import Outcome, PhaseConfig, PhaseRun, Place, State
 
@@ -40,6 +41,22 @@ class Progress:
     rows: list[Row] = field(default_factory=list)
     elapsed: float = 0.0
     ended: Outcome | None = None
+
+    def to(self, device: str) -> "Progress":
+        """The same with its tensors on a device.
+
+        Args:
+            device: Where training goes on.
+
+        Returns:
+            A copy.
+        """
+
+        def moved(value: Any) -> Any:
+            return value.to(device) if isinstance(value, torch.Tensor) else value
+
+        state = self.phase_state and {name: moved(value) for name, value in self.phase_state.items()}
+        return replace(self, theta=moved(self.theta), best=moved(self.best), phase_state=state)
 
 
 def fit(
@@ -76,7 +93,7 @@ def fit(
             changes |= _moved_on(progress.place, run, phases=len(phases), attempts=attempts)
         vars(progress).update(changes)  # one operation: an interrupt finds all of it done, or none
         on_row(progress)
-        if time_limit is not None and elapsed >= time_limit:
+        if time_limit is not None and distributed.agreed(elapsed >= time_limit):
             return
         run = run if run.outcome is None else None
 

@@ -1,0 +1,153 @@
+"""Training on several processes, started by torchrun: what each computes, and how the parts are put together.
+
+Every process draws the same batches from the same seeds, computes with its share of the problems, and the sums over the
+shares are all-reduced, so that all processes take the same step. Without torchrun there is one process, its share is
+all, and nothing here does anything. Processes must be alike: they decide alone, from the same numbers, in lockstep.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import distributed as dist
+
+T = TypeVar("T")
+
+
+def launched() -> bool:
+    """Whether torchrun started this process.
+
+    Returns:
+        True under torchrun.
+    """
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def first() -> bool:
+    """Whether this is the process that writes and speaks.
+
+    Returns:
+        True for rank 0, and where there is one process.
+    """
+    return not launched() or int(os.environ["RANK"]) == 0
+
+
+def size() -> int:
+    """How many processes train together.
+
+    Returns:
+        1 where no group was joined.
+    """
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def own_device(device: str) -> str:
+    """The device of this process.
+
+    Args:
+        device: What the user named.
+
+    Returns:
+        The same, but for "cuda" under torchrun: each process of a machine then has a GPU of its own.
+    """
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" and launched() else device
+
+
+@contextmanager
+def joined(device: str) -> Iterator[None]:
+    """Join the group that torchrun prepared, if it did, and leave it at the end: gloo on a CPU, nccl on a GPU.
+
+    Args:
+        device: What the user named.
+
+    Yields:
+        Nothing.
+    """
+    if not launched() or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def total(part: torch.Tensor) -> torch.Tensor:
+    """The sum over all processes.
+
+    Args:
+        part: This process's; overwritten.
+
+    Returns:
+        The sum, of the same shape, the same on every process.
+    """
+    if size() > 1:
+        dist.all_reduce(part)
+    return part
+
+
+def norm(part: torch.Tensor) -> torch.Tensor:
+    """2-norms over all processes.
+
+    Args:
+        part: The norms over this process's share.
+
+    Returns:
+        The norms over all.
+    """
+    return total(part.square()).sqrt() if size() > 1 else part
+
+
+def share(rows: torch.Tensor) -> torch.Tensor:
+    """This process's part of some rows.
+
+    Args:
+        rows: (B, ...), the same on every process.
+
+    Returns:
+        A view of B/size rows, give or take one.
+    """
+    if size() == 1:
+        return rows
+    rank, processes = dist.get_rank(), size()
+    return rows[rank * len(rows) // processes : (rank + 1) * len(rows) // processes]
+
+
+def gathered(rows: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """The rows of all processes, in order.
+
+    Args:
+        rows: This process's, (b, ...).
+
+    Returns:
+        All of them (B, ...), and the place of this process's first one.
+    """
+    if size() == 1:
+        return rows, 0
+    lengths = rows.new_zeros(size())
+    lengths[dist.get_rank()] = len(rows)
+    counts = [int(length) for length in total(lengths)]
+    padded = torch.cat([rows, rows.new_zeros(max(counts) - len(rows), *rows.shape[1:])])
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    whole = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+    return whole, sum(counts[: dist.get_rank()])
+
+
+def agreed(value: T) -> T:
+    """What the first process says.
+
+    Args:
+        value: This process's opinion; what the processes exchange comes from nowhere else.
+
+    Returns:
+        The first process's.
+    """
+    if size() == 1:
+        return value
+    opinions = [value]
+    dist.broadcast_object_list(opinions, src=0)
+    return opinions[0]
