@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -123,9 +122,8 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: int, code:
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not (directory / "metrics.jsonl").exists() and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(0.3)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("start 1, adam")  # said after the first row
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == code

@@ -1,0 +1,89 @@
+"""Several processes under torchrun: the same sums to rounding, the same floor, one writer."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import precisionlab
+from precisionlab.training.gauss_newton import FLOOR_ULPS
+
+from .sharded import DAMPING, PROBLEMS
+from .small import NAME
+
+ROOT = Path(__file__).parents[2]
+U = torch.finfo(torch.float64).eps / 2
+QUICK = {"n": 2, "rows": 4, "width": 6, "heads": 1, "phases.adam.until": 0.05}
+"""With seed 6 it reaches the floor in 16 rows."""
+
+
+def torchrun(processes: int, *arguments: object) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [*launcher, *map(str, arguments)]
+
+
+def train(directory: Path, processes: int, *arguments: str) -> list[str]:
+    return torchrun(processes, "-m", "precisionlab", "train", NAME, "--run-dir", directory, *arguments)
+
+
+SETTINGS = ["--seed", "6", *(word for key, value in QUICK.items() for word in ("--set", f"{key}={value}"))]
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_sums_over_shares_are_those_of_one_process(tmp_path: Path, processes: int) -> None:
+    out = tmp_path / "differences.json"
+    command = torchrun(processes, "-m", "tests.precisionlab.sharded", out)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    found = json.loads(out.read_text())
+    assert found["processes"] == processes
+    assert found["spread"] == 0.0
+    # A sum of R terms is off by R u at most; a step, by that times the condition of the damped system.
+    residuals = max(PROBLEMS.values()) * 5
+    for name in ("loss", "gradient", "validation"):
+        assert found[name] <= residuals * U, name
+    for name in PROBLEMS:
+        assert found[name] <= residuals * U / DAMPING, name
+
+
+def test_two_processes_reach_the_floor_and_one_writes(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    # Stopped on the way, so that resuming is tested too.
+    done = subprocess.run(
+        train(directory, 2, "--time-limit", "1e-9", *SETTINGS), cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.count("the time is up") == 1
+    done = subprocess.run(train(directory, 2, "--resume"), cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.count("Run(") == 1
+    run = precisionlab.load(directory)
+    alone = precisionlab.train(NAME, seed=6, progress=False, **QUICK)
+    assert run.card.ended == alone.card.ended == "reached"
+    assert run.card.test_mse is not None
+    assert run.card.test_mse <= (FLOOR_ULPS * U) ** 2
+    assert json.loads((directory / "environment.json").read_text())["processes"] == 2
+    assert not run.metrics.duplicated(["attempt", "phase", "step"]).any()
+
+
+def test_a_killed_group_is_resumed_by_one_process(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = subprocess.Popen(
+        train(directory, 2, "--set", "phases.adam.steps=1000000", *SETTINGS[:-2]),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("start 1, adam"):  # said after the first row
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    before = (directory / "metrics.jsonl").read_text()
+    assert before
+    precisionlab.train(NAME, run_dir=directory, resume=True, time_limit=1e-9, progress=False)
+    assert (directory / "metrics.jsonl").read_text().startswith(before)
