@@ -181,6 +181,36 @@ def _stopped(directory: Path, line: str, *, code: int) -> NoReturn:
 
 
 @main.command()
+@click.argument("config", type=click.Path(path_type=Path), metavar="SWEEP.toml")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The sweep's directory.")
+@click.option("--address", help="A Ray cluster's; an instance on this machine without it.")
+@click.option("--processes", type=click.IntRange(min=1), help="Runs at a time on this machine; one a core by default.")
+def sweep(config: Path, out: Path, address: str | None, processes: int | None) -> None:
+    r"""Train every combination of experiments, seeds and settings; start it again to go on with it.
+
+    SWEEP.toml lists experiments, seeds, and under [settings] the values of each setting.
+
+    \b
+    Example:
+      precisionlab sweep sweep.toml --out runs/sweep
+    """
+    from precisionlab import config as configs
+    from precisionlab import sweep as sweeps
+    from precisionlab.training.checkpoints import read_text
+
+    varied = configs.loads(sweeps.SweepConfig, read_text(config), source=str(config))
+
+    def told(run: sweeps.Planned, how: str) -> None:
+        click.echo(f"{run.experiment}, seed {run.seed}, {dict(run.settings)}: {how}", err=True)
+
+    table = sweeps.sweep(varied, out, address=address, processes=processes, on_end=told)
+    click.echo(table.to_string(index=False))
+    click.echo(f"in {out / sweeps.RESULTS}")
+    if table["ended"].str.startswith("failed").any():
+        sys.exit(1)
+
+
+@main.command()
 @click.argument("entries", nargs=-1, required=True, metavar="NAME_OR_RUN...")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The report's directory.")
 @click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="Of each solver.")

@@ -173,6 +173,10 @@ def _described(tensor: tuple[torch.Size, torch.dtype] | None) -> str:
     return "absent" if tensor is None else f"{tuple(tensor[0])} {str(tensor[1]).removeprefix('torch.')}"
 
 
+class Occupied(ValueError):
+    """Another process is training in the directory."""
+
+
 class RunDirectory:
     """A run's files.
 
@@ -196,7 +200,7 @@ class RunDirectory:
             Nothing.
 
         Raises:
-            ValueError: If another process is training here.
+            Occupied: If another process is training here.
         """
         import fcntl
 
@@ -206,7 +210,7 @@ class RunDirectory:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ValueError(f"{self.path}: another process is training here") from None
+                raise Occupied(f"{self.path}: another process is training here") from None
             remove_drafts(self.path)
             remove_drafts(self.path / STATE)
             yield
@@ -304,7 +308,7 @@ class RunDirectory:
         check_device(device or config.device)
         if not (self.path / CARD).exists():
             raise ValueError(f"{self.path}: no {CARD}: the run has not ended; resume it")
-        card, metrics = self._card(), self._metrics()
+        card, metrics = self.card(), self._metrics()
         source = str(self.path / MODEL)
         weights, _ = load_checkpoint(self.path / MODEL, numbers=config.experiment.parameters)
         model = build(config.experiment, weights, device=device or config.device, source=source)
@@ -319,7 +323,15 @@ class RunDirectory:
                 raise ValueError(f"{self.path / CARD}: {key} is {getattr(card, key)!r}, the run's is {value!r}")
         return Run(model=model, experiment=config.experiment, metrics=metrics, card=card, directory=self.path)
 
-    def _card(self) -> Card:
+    def card(self) -> Card:
+        """Read the card.
+
+        Returns:
+            It.
+
+        Raises:
+            ValueError: If it is missing or malformed.
+        """
         path = self.path / CARD
         text = read_text(path)
         try:
