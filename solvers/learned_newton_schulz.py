@@ -9,9 +9,10 @@ Start: X₀ = Aᵀ/s with σ₁² <= s = ‖(AᵀA)²‖_F^½ <= n^¼ σ₁². T
 Stopping: the change of X is X' − X = (I − X A) X. X has converged when ‖I − X A‖_F is below ½ and has stopped falling
     by half a step: what is left is rounding. It has broken down when a norm that can only fall rises tenfold above √n.
 Refinement: with r and x together, r + A x = b and Aᵀr = 0 are corrected by f = b − r − A x and g = −Aᵀr, both from
-    double-double arithmetic: δx = X (f − Xᵀg), δr = d − Xᵀ(Aᵀd − g) with d = f − A δx. Both are kept as pairs of float64.
-    Corrections are taken until two in a row have not halved the smallest; if they end far from rest, that of one
-    residual, x ← x + X (b − A x), stands.
+    double-double arithmetic: δx = X (f − Xᵀg), δr = d − Xᵀ(Aᵀd − g) with d = f − A δx. Both are kept as pairs.
+    Corrections are taken until two in a row have not halved the smallest, at most ten. If they end far from rest, that
+    of one residual, x ← x + X (b − A x), stands. Where even the smallest of them exceeded the accuracy below, X is not
+    what its defect says it is: MAX_ITERATIONS.
 Limiting accuracy: u ‖x‖, whatever the residual, while a step X of the model is as exact as float64 allows and κ is at
     most about 1e9; beyond, c u κ (1 + κ‖r‖/(‖A‖‖x‖)).
 Iterations: steps and refinements together; a step is one application of the model.
@@ -126,6 +127,7 @@ class LearnedNewtonSchulz(Solver):
     def _verdict(self, s: "_State") -> torch.Tensor:
         done = s.settled if self.refine else s.refining
         verdict = torch.where(done, int(Status.CONVERGED), RUNNING)
+        verdict = torch.where(s.astray, int(Status.MAX_ITERATIONS), verdict)
         broken = ~(s.defect <= BROKEN_DEFECT * s.A.shape[-1] ** 0.5) | ~torch.isfinite(norm(s.x))
         return torch.where(broken, int(Status.BREAKDOWN), verdict)
 
@@ -165,6 +167,7 @@ class _State(NamedTuple):
     defect: torch.Tensor  # ‖I − X A‖_F
     refining: torch.Tensor
     settled: torch.Tensor
+    astray: torch.Tensor  # settled, and yet not a solution
     taken: torch.Tensor  # refinements so far
     idle: torch.Tensor  # of them, the last that did not halve the smallest correction
     smallest: torch.Tensor  # correction so far
@@ -193,6 +196,7 @@ def _start(problem: _Equilibrated, chosen: torch.Tensor) -> _State:
         defect=_defect(X, A),
         refining=no,
         settled=no,
+        astray=no,
         taken=nothing,
         idle=nothing,
         smallest=torch.full_like(bound, float("inf")),
@@ -224,6 +228,11 @@ def _refined(s: _State) -> _State:
     settled = small | (idle >= PATIENCE) | (s.taken + 1 >= MOST_REFINEMENTS)
     # A refinement that ends far from rest has run off: κ is beyond its reach.
     lost = settled & ~(change <= u**0.25 * size)
+    smallest = torch.where(first, s.smallest, torch.minimum(s.smallest, change))
+    # Where corrections stay above what x may be off by at κ, X is not what its defect says it is.
+    kappa, length = frobenius(s.A) * frobenius(s.X), frobenius(s.A)
+    expected = s.A[0].numel() * u * kappa * (norm(s.plain) + kappa * norm(s.b) / length)
+    astray = settled & ~(smallest <= expected)
     return s._replace(
         x=torch.where(lost[:, None], s.plain, x),
         x_low=torch.where(lost[:, None], 0.0, x_low),
@@ -232,7 +241,8 @@ def _refined(s: _State) -> _State:
         settled=settled,
         taken=s.taken + 1,
         idle=idle,
-        smallest=torch.where(first, s.smallest, torch.minimum(s.smallest, change)),
+        smallest=smallest,
+        astray=astray,
         plain=torch.where(first[:, None], x, s.plain),
     )
 

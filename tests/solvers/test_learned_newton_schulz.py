@@ -146,6 +146,9 @@ def test_a_step_in_float32_is_refined_to_float64() -> None:
     assert float(error_of(LearnedNewtonSchulz(short), problem).max()) <= 2 * U
     unrefined = error_of(LearnedNewtonSchulz(short, refine=False), problem)
     assert float(unrefined.median()) >= unit(torch.float32)
+    # Where κ is beyond it, it says so.
+    hard = random_problem(20, 5, condition=1e6, residual=1.0, batch=(20,), generator=torch.Generator().manual_seed(0))
+    assert bool((LearnedNewtonSchulz(short).solve(hard.A, hard.b).status == Status.MAX_ITERATIONS).all())
 
 
 def test_a_start_that_is_the_solution_stays() -> None:
