@@ -81,7 +81,8 @@ class LearnedMomentum(Solver):
         def verdict(s: _State) -> torch.Tensor:
             residual = s.b - matvec(s.A, s.x)
             optimality = norm(rmatvec(s.A, residual))
-            return ruled(optimality < tolerance * (norm(s.x) + norm(residual)), optimality)
+            small = optimality <= tolerance * (norm(s.x) + norm(residual))
+            return ruled(small & (tolerance > 0), optimality)
 
         def advance(s: _State) -> _State:
             return s._replace(x=self._step(s.A, s.b, s.x, s.before), before=s.x)

@@ -105,8 +105,8 @@ def page(rows: list[dict[str, float]]) -> str:
         plain = math.log(LOW) / math.log(r["rate_gradient_descent"])
         lines.append(
             f"| {r['condition']:.0f} | {r['test_mse']:.1e} | {r['steps']:.0f} | {r['steps_true']:.0f} "
-            f"| {r['rate']:.4f} | {r['rate_true']:.4f} | {r['rate_theory']:.4f} | {r['rate_gradient_descent']:.4f} | {r['floor']:.1e} "
-            f"| {r['floor_true']:.1e} | {plain:,.0f} |"
+            f"| {r['rate']:.4f} | {r['rate_true']:.4f} | {r['rate_theory']:.4f} "
+            f"| {r['rate_gradient_descent']:.4f} | {r['floor']:.1e} | {r['floor_true']:.1e} | {plain:,.0f} |"
         )
     return "\n".join([*lines, "", "    python -m precisionlab.experiments.momentum_rates --out reports/momentum", ""])
 
