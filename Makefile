@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench notebooks reports clean sanitize
+.PHONY: setup demo test kills lint bench notebooks reports clean sanitize
 
 setup: $(STAMP)
 
@@ -21,6 +21,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Training killed at random moments, resumed and compared; `make test` does four of these.
+kills: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill_runs --kills 50
 
 lint: setup
 	$(BIN)/ruff check .
