@@ -288,9 +288,8 @@ def verify(name: str, max_condition: float, max_examples: int) -> None:
     Example:
       precisionlab verify qr --max-condition 1e8
     """
-    from solvers.testing import SolverCheckFailed, check_solver
-
     from precisionlab import lab
+    from solvers.testing import SolverCheckFailed, check_solver
 
     try:
         checked = check_solver(lab.solver(name), max_condition=max_condition, max_examples=max_examples)

@@ -8,6 +8,7 @@ they are, and the others go on from where they were.
 import hashlib
 import itertools
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def _executed(runs: list[Planned], address: str | None, processes: int | None) -
     except ImportError:
         raise ValueError("sweeps need Ray: pip install 'precisionlab[sweep]'") from None
     options = {"address": address} if address else {"num_cpus": processes, "include_dashboard": False}
-    ray.init(**options, log_to_driver=False, logging_level="ERROR")
+    ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     try:
         train = ray.remote(num_cpus=1, num_gpus=float(runs[0].device.startswith("cuda")))(_train)
         waiting = {train.remote(run): run for run in runs}
