@@ -17,7 +17,9 @@ $(STAMP): pyproject.toml constraints.txt $(shell find kernels -type f)
 	touch $@
 
 demo: setup
-	$(BIN)/precisionlab demo --out reports/demo
+	rm -rf runs/demo
+	$(BIN)/precisionlab train linear-attention/explicit-gradient --run-dir runs/demo
+	$(BIN)/precisionlab report runs/demo gradient-descent qr reference --iterations 200 --problems 4096 --out reports/demo
 
 test: setup
 	$(BIN)/python -m pytest

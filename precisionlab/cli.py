@@ -71,14 +71,14 @@ def list_command() -> None:
       precisionlab list
     """
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     import solvers
     from precisionlab import zoo
     from precisionlab.experiments import REGISTRY
 
     console = Console()
-    table = Table("experiment", "what it does", "cost", "shipped", box=None, header_style="bold")
+    table = Table(Column("experiment", no_wrap=True), "what it does", "cost", "shipped", box=None, header_style="bold")
     shipped = zoo.names()
     for name, experiment in sorted(REGISTRY.items()):
         table.add_row(name, experiment.summary, experiment.cost, "yes" if name in shipped else "")
@@ -245,8 +245,8 @@ def solve(matrix: Path, right: Path, name: str, out: Path | None, certified: boo
     """
     import numpy as np
 
-    import solvers
     from precisionlab import lab
+    from solvers.certify import certify
     from solvers.result import Status
 
     A, b = _array(matrix, "--A"), _array(right, "--b")
@@ -260,7 +260,7 @@ def solve(matrix: Path, right: Path, name: str, out: Path | None, certified: boo
             np.save(file, x, allow_pickle=False)
     click.echo(f"status: {counts}", err=True)
     if certified:
-        click.echo(str(solvers.certify.certify(A, b, x)), err=True)
+        click.echo(str(certify(A, b, x)), err=True)
     if np.any(np.asarray(result.status) != Status.CONVERGED):
         sys.exit(1)
 
@@ -297,3 +297,23 @@ def verify(name: str, max_condition: float, max_examples: int) -> None:
         click.echo(str(failure))
         sys.exit(1)
     click.echo(str(checked))
+
+
+@main.command()
+@click.argument("what", type=click.Choice(["kernels"]))
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Where to; a plot beside it.")
+def bench(what: str, json_path: Path | None) -> None:
+    r"""Time the kernels against eager torch, torch.compile and torch.linalg; a disagreement is all it then reports.
+
+    \b
+    Example:
+      precisionlab bench kernels --json build/kernels.json
+    """
+    from precisionlab.benchmarks import kernels
+
+    del what  # the only one there is
+    try:
+        table = kernels.run(json_path)
+    except (kernels.Disagreement, RuntimeError) as error:
+        fail(str(error))
+    click.echo(table.to_string(index=False))

@@ -123,7 +123,9 @@ def report(
     subjects = _distinct(subjects)
     rows, n = next((subject.shape for subject in subjects if subject.shape), PAPER_SHAPE)
     given = isinstance(problems, LstsqProblem)
-    problem = problems if isinstance(problems, LstsqProblem) else _drawn(problems or PROBLEMS, rows, n)
+    problem = (
+        problems if isinstance(problems, LstsqProblem) else _drawn(PROBLEMS if problems is None else problems, rows, n)
+    )
     frame, summary = measure(subjects, problem)
     learned = tuple(subject.name for subject in subjects if subject.card is not None)
     meta = Meta(
