@@ -21,8 +21,9 @@ demo: setup
 	$(BIN)/precisionlab train linear-attention/explicit-gradient --run-dir runs/demo
 	$(BIN)/precisionlab report runs/demo gradient-descent qr reference --iterations 200 --problems 4096 --out reports/demo
 
+# One process a core, each of one thread: two torch processes of two threads each would wait for one another.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # Training killed at random moments, resumed and compared; `make test` does four of these.
 kills: setup
