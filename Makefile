@@ -23,7 +23,7 @@ demo: setup
 
 # One process a core, each of one thread: two torch processes of two threads each would wait for one another.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 # Training killed at random moments, resumed and compared; `make test` does four of these.
 kills: setup
