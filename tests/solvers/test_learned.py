@@ -109,7 +109,7 @@ def test_each_problem_ends_in_its_own_way(generator: torch.Generator) -> None:
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_is_a_breakdown(broken: float, generator: torch.Generator) -> None:
-    problem = random_problem(8, 3, batch=(3,), generator=generator)
+    problem = random_problem(8, 3, condition=2, batch=(3,), generator=generator)
     problem.A[-1, 0, 0] = 0
 
     def gradient(A: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
