@@ -1,6 +1,10 @@
 """Sequence models: mixers, and the backbone they stand in."""
 
-from precisionlab.models.backbone import Backbone, ModelConfig
+from precisionlab.models.backbone import Backbone
+from precisionlab.models.config import ModelConfig
+from precisionlab.models.gated_convolution import GatedConvolution
 from precisionlab.models.linear_attention import LinearAttention
+from precisionlab.models.mixers import MIXERS
+from precisionlab.models.softmax_attention import SoftmaxAttention
 
-__all__ = ["Backbone", "LinearAttention", "ModelConfig"]
+__all__ = ["MIXERS", "Backbone", "GatedConvolution", "LinearAttention", "ModelConfig", "SoftmaxAttention"]

@@ -1,58 +1,40 @@
-"""The backbone every mixer stands in: read-in, positions, residual mixer layers, read-out.
+"""The backbone every mixer stands in: read-in, positions, layers, read-out.
 
     X₀ = read_in(prompt) + positions;   X_{l+1} = X_l + mixer_l(X_l);   emitted = read_out(X_L at the reading token)
 
-Positions. "token-type" gives one vector to token 0 and another to all the rest: the model then works for any number of
-rows, and by symmetry does not depend on their order. "learned" gives each token its own, as in the paper. "none" gives
-none.
+LayerNorm before each mixer, a perceptron after it, and no residual connections are switches for ablations.
+
+Positions. "token-type" gives one vector to token 0, one to the reading token where that is the last, and another to all
+the rest: the model then works for any number of rows, and attention does not depend on their order. "learned"
+gives each token its own, as in the paper. "none" gives none.
 
 Initialisation. Weights are N(0, 1/fan-in), and each mixer's output projection a fifth of that: a stack of polynomial
-layers emits a polynomial of degree 3^L, whose tails would otherwise drown the first thousand steps. Positions are
-N(0, 1): telling token 0 from the rows is what the model must learn first (see docs/precision.md).
+layers emits a polynomial of a degree exponential in its depth, whose tails would otherwise drown the first thousand
+steps. Positions are N(0, 1): telling token 0 from the rows is what the model must learn first (see docs/precision.md).
 """
 
-from typing import Annotated, Literal
+import itertools
+from collections.abc import Iterator, Mapping
 
 import torch
-from pydantic import Field, PositiveInt
-from pydantic.dataclasses import dataclass
 from torch import nn
 
-from precisionlab.config import STRICT
-from precisionlab.models.linear_attention import LinearAttention, Normaliser
+from precisionlab.models.config import ModelConfig
+from precisionlab.models.mixers import build_mixer
 
 READERS = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class ModelConfig:
-    """A backbone and its mixer.
+class Perceptron(nn.Sequential):
+    """Two layers with GELU between them, for each token alone.
 
     Args:
-        mixer: The token mixer.
-        width: Features of a token inside the model.
-        layers: Number of mixer layers.
-        heads: Heads of a layer; divides the width.
-        causal: Whether a token sees only those up to itself; the reading token must then be the last.
-        positions: How tokens are told apart.
-        reads: Which token the answer is read from; "all" reads one from each.
-        normalise: What a linear-attention layer's sum is divided by: the number of tokens, or nothing.
+        width: Features of a token.
+        hidden: Features between the layers.
     """
 
-    mixer: Literal["linear-attention"] = "linear-attention"
-    width: Annotated[int, Field(gt=0, le=2**14)] = 16
-    layers: Annotated[int, Field(gt=0, le=2**8)] = 2
-    heads: PositiveInt = 2
-    causal: bool = False
-    positions: Literal["token-type", "learned", "none"] = "token-type"
-    reads: Literal["first", "last", "all"] = "first"
-    normalise: Normaliser = "length"
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ValueError(f"heads must divide width, got heads={self.heads} and width={self.width}")
-        if self.causal and self.reads == "first":
-            raise ValueError("a causal model's first token sees no other: set reads = 'last'")
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
 class Backbone(nn.Module):
@@ -80,12 +62,16 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.read_in = nn.Linear(in_features, config.width)
-        self.mixers = nn.ModuleList(
-            LinearAttention(config.width, heads=config.heads, causal=config.causal, normalise=config.normalise)
-            for _ in range(config.layers)
-        )
+        self.mixers = nn.ModuleList(build_mixer(config, tokens) for _ in range(config.layers))
         self.read_out = nn.Linear(config.width, out_features)
-        places = {"token-type": 2, "learned": tokens, "none": 0}[config.positions]
+        perceptrons = config.layers if config.mlp else 0
+        self.perceptrons = nn.ModuleList(
+            Perceptron(config.width, config.mlp * config.width) for _ in range(perceptrons)
+        )
+        norms = config.layers + perceptrons + 1 if config.layer_norm else 0
+        self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(norms))
+        types = 3 if config.reads == "last" else 2
+        places = {"token-type": types, "learned": tokens, "none": 0}[config.positions]
         self.positions = nn.Parameter(torch.zeros(places, config.width))
         self.to(dtype)
         if generator is not None:
@@ -107,18 +93,21 @@ class Backbone(nn.Module):
         if prompt.dim() != 3 or prompt.shape[-1] != features:
             raise ValueError(f"prompt: got shape {tuple(prompt.shape)}, want (batch, tokens, {features})")
         x = self.read_in(prompt) + self._positions(prompt.shape[1])
-        *inner, last = self.mixers
-        for mixer in inner:
-            x = x + mixer(x)
-        reader = READERS[self.config.reads]
-        x = x[:, reader] + last(x, reader)
-        emitted: torch.Tensor = self.read_out(x if self.config.reads == "all" else x[:, 0])
+        norms: Iterator[nn.Module] = iter(self.norms) if self.norms else itertools.repeat(nn.Identity())
+        for layer, mixer in enumerate(self.mixers):
+            readers = READERS[self.config.reads] if mixer is self.mixers[-1] else slice(None)
+            mixed = mixer(next(norms)(x), readers)
+            x = x[:, readers] + mixed if self.config.residual else mixed
+            if self.perceptrons:
+                hidden = self.perceptrons[layer](next(norms)(x))
+                x = x + hidden if self.config.residual else hidden
+        emitted: torch.Tensor = self.read_out(next(norms)(x if self.config.reads == "all" else x[:, 0]))
         return emitted
 
     def _positions(self, tokens: int) -> torch.Tensor:
         if self.config.positions == "token-type":
-            first, rest = self.positions
-            return torch.cat([first[None], rest.expand(tokens - 1, -1)])
+            first, rest, *last = self.positions
+            return torch.cat([first[None], rest.expand(tokens - 1 - len(last), -1), *(token[None] for token in last)])
         if self.config.positions == "learned":
             if tokens != len(self.positions):
                 raise ValueError(
@@ -129,12 +118,22 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
+        factors = self._initial_factors()
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
-                continue
-            # Drawn in float64 and rounded once, so that a seed means the same start in every dtype.
-            draw = torch.randn(parameter.shape, dtype=torch.float64, generator=generator)
-            scale = 1.0 if name == "positions" else parameter.shape[-1] ** -0.5
-            scale *= 0.2 if name.endswith("out.weight") and name.startswith("mixers") else 1.0
-            parameter.copy_(draw * scale)
+            elif name.startswith("norms"):
+                parameter.fill_(1.0)
+            else:
+                # Drawn in float64 and rounded once, so that a seed means the same start in every dtype.
+                draw = torch.randn(parameter.shape, dtype=torch.float64, generator=generator)
+                scale = 1.0 if name == "positions" else parameter.shape[-1] ** -0.5
+                parameter.copy_(draw * scale * factors.get(name, 1.0))
+
+    def _initial_factors(self) -> dict[str, float]:
+        """What mixers say of the scale of their initial weights, by the parameter's whole name."""
+        factors: dict[str, float] = {}
+        for path, module in self.named_modules():
+            scales: Mapping[str, float] = getattr(module, "initial_scales", {})
+            factors |= {f"{path}.{name}": scale for name, scale in scales.items()}
+        return factors

@@ -2,18 +2,22 @@
 
     y_t = W_O concat_h [ (1/T) Σ_s (q_t · k_s) v_s ] = W_O concat_h [ q_t K_h ],   K_h = (1/T) Σ_s k_s v_sᵀ
 
-with q, k, v affine in the tokens and s running over all tokens, or, in the causal form, over s ≤ t. The 1/T keeps the
-sum of order one whatever the length; without it, what is learned of a sum over
-tokens holds for any number of them. Cost: O(T w²) for width w, against O(T² w) for softmax attention.
+with q, k, v affine in the tokens and s running over all tokens, or, in the causal form, over s ≤ t and the prefix. The
+1/T keeps the sum of order one whatever the length; without it, what is learned of a sum over tokens holds for any
+number of them. Cost: O(T w²) for width w, against O(T² w) for softmax attention.
 
 Reference: Katharopoulos et al., ICML 2020, arXiv 2006.16236 (with the identity as feature map, not normalised); as one
 step of gradient descent: von Oswald et al., ICML 2023, arXiv 2212.07677.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import nn
+
+from precisionlab.models.config import ModelConfig
+from precisionlab.models.visibility import visible
 
 Normaliser = Literal["length", "none"]
 
@@ -33,21 +37,20 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int) -> t
     return q @ (k.mT @ v / divisor)
 
 
-def attend_causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int) -> torch.Tensor:
-    """Each query against the sum over the tokens up to its own.
+def attend_masked(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int, seen: torch.Tensor) -> torch.Tensor:
+    """Each query against the sum over the tokens that it sees.
 
     Args:
-        q: Queries, (B, h, Q, d): those of the last Q tokens.
+        q: Queries, (B, h, Q, d).
         k: Keys, (B, h, T, d).
         v: Values, (B, h, T, d).
         divisor: What the sum is divided by.
+        seen: Which tokens each query sees, booleans, (Q, T).
 
     Returns:
         (B, h, Q, d).
     """
-    tokens, queries = k.shape[-2], q.shape[-2]
-    visible = torch.ones(queries, tokens, dtype=q.dtype, device=q.device).tril(tokens - queries)
-    return (q @ k.mT * visible) @ v / divisor
+    return (q @ k.mT * seen) @ v / divisor
 
 
 class LinearAttention(nn.Module):
@@ -56,33 +59,63 @@ class LinearAttention(nn.Module):
     Args:
         width: Features of a token, w.
         heads: Number of heads; divides the width.
-        causal: Whether a token sees only those up to itself.
+        causal: Whether a token sees only those up to itself and those of the prefix.
+        prefix: Tokens at the start that all may see.
         normalise: "length" divides the sum by the number of tokens, "none" leaves it.
 
     Raises:
         ValueError: If heads does not divide width.
     """
 
-    def __init__(self, width: int, *, heads: int = 1, causal: bool = False, normalise: Normaliser = "length") -> None:
+    initial_scales: Mapping[str, float] = {"out.weight": 0.2}
+
+    def __init__(
+        self, width: int, *, heads: int = 1, causal: bool = False, prefix: int = 0, normalise: Normaliser = "length"
+    ) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"heads must divide width, got heads={heads} and width={width}")
-        self.heads, self.causal, self.normalise = heads, causal, normalise
+        self.heads, self.causal, self.prefix, self.normalise = heads, causal, prefix, normalise
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
+
+    @classmethod
+    def of(cls, config: ModelConfig, tokens: int) -> "LinearAttention":
+        """The layer of a backbone.
+
+        Args:
+            config: The backbone's shape.
+            tokens: Tokens of a prompt; not used: the layer takes any number.
+
+        Returns:
+            The layer.
+        """
+        del tokens
+        return cls(
+            config.width,
+            heads=config.heads,
+            causal=config.causal,
+            prefix=config.prefix,
+            normalise=config.normalise,
+        )
 
     def forward(self, tokens: torch.Tensor, readers: slice = slice(None)) -> torch.Tensor:
         """Mix the tokens.
 
         Args:
             tokens: (B, T, w).
-            readers: Which tokens' outputs are wanted; in the causal form all, or a run that ends at the last.
+            readers: Which tokens' outputs are wanted.
 
         Returns:
             (B, Q, w), Q being the number of readers.
         """
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        divisor = tokens.shape[1] if self.normalise == "length" else 1
-        mixed = (attend_causal if self.causal else attend)(q[:, :, readers], k, v, divisor)
+        length = tokens.shape[1]
+        divisor = length if self.normalise == "length" else 1
+        if self.causal:
+            seen = visible(length, readers, causal=True, prefix=self.prefix, device=tokens.device)
+            mixed = attend_masked(q[:, :, readers], k, v, divisor, seen)
+        else:
+            mixed = attend(q[:, :, readers], k, v, divisor)
         y: torch.Tensor = self.out(mixed.transpose(1, 2).flatten(-2))
         return y

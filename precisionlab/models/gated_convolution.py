@@ -1,0 +1,84 @@
+"""Gated convolution (BaseConv): a product of a token's own features and a filtered history, of degree two.
+
+    y = W_O [ (W_G u + b_G) ⊙ (h ∗ (W_V u) + b_h) ]
+
+with one filter h for each feature. The paper's BaseConv is the bracket alone, W_V = I. With the projections two layers
+can emit a least-squares gradient exactly, which takes three without (constructions.py has the weights).
+Cost: O(T w² + T K w) for width w and a filter of K taps.
+
+Reference: Arora et al., Zoology, ICLR 2024, arXiv 2312.04927, equation 3; Liu et al., ICLR 2025, arXiv 2503.12295.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from precisionlab.models.config import ModelConfig
+from precisionlab.models.filters import ImplicitTaps, Taps, convolve_by_fft, convolve_directly
+
+
+class GatedConvolution(nn.Module):
+    """A gated convolution.
+
+    Args:
+        width: Features of a token, w.
+        taps: Length of the filter, K.
+        causal: Whether the filter reaches only into the past; else K − 1 tokens either way.
+        filter: "short", "long" or "implicit"; see `ModelConfig`.
+        projections: Whether there are W_V and W_O.
+    """
+
+    def __init__(
+        self, width: int, *, taps: int, causal: bool = False, filter: str = "short", projections: bool = True
+    ) -> None:
+        super().__init__()
+        self.causal, self.by_fft = causal, filter != "short"
+        self.first = 0 if causal else 1 - taps
+        lags = taps - self.first
+        self.gate = nn.Linear(width, width)
+        self.value = nn.Linear(width, width, bias=False) if projections else nn.Identity()
+        self.taps = ImplicitTaps(width, lags, self.first) if filter == "implicit" else Taps(width, lags)
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.out = nn.Linear(width, width) if projections else nn.Identity()
+
+    initial_scales: Mapping[str, float] = {"out.weight": 0.2}
+
+    @classmethod
+    def of(cls, config: ModelConfig, tokens: int) -> "GatedConvolution":
+        """The layer of a backbone.
+
+        Args:
+            config: The backbone's shape.
+            tokens: Tokens of a prompt: the filter's length where the configuration names none.
+
+        Returns:
+            The layer.
+
+        Raises:
+            ValueError: If a prefix is asked for: a filter is the same at every token.
+        """
+        if config.prefix:
+            raise ValueError("prefix: a gated convolution has none, its filter is the same at every token")
+        return cls(
+            config.width,
+            taps=config.taps or tokens,
+            causal=config.causal,
+            filter=config.filter,
+            projections=config.projections,
+        )
+
+    def forward(self, tokens: torch.Tensor, readers: slice = slice(None)) -> torch.Tensor:
+        """Mix the tokens.
+
+        Args:
+            tokens: (B, T, w).
+            readers: Which tokens' outputs are wanted.
+
+        Returns:
+            (B, Q, w), Q being the number of readers.
+        """
+        convolve = convolve_by_fft if self.by_fft else convolve_directly
+        filtered = convolve(self.taps(), self.value(tokens), self.first, readers) + self.bias
+        y: torch.Tensor = self.out(self.gate(tokens[:, readers]) * filtered)
+        return y
