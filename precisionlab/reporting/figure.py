@@ -32,7 +32,7 @@ PANEL_WIDTH, PANEL_HEIGHT = 5.6, 3.85
 INK, FAINT, GRID = "#1d2430", "#646c7a", "#e4e7ec"
 LABEL_SIZE = 9.0
 LABEL_CHARACTERS = 36
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.5,
     "axes.edgecolor": FAINT,
@@ -65,7 +65,7 @@ def draw_png(curves: Curves, *, title: str, caption: str) -> bytes:
     Returns:
         A PNG.
     """
-    with rc_context(_STYLE), warnings.catch_warnings():
+    with rc_context(STYLE), warnings.catch_warnings():
         # A name in a script that the font does not hold is drawn as boxes; that is no reason to fail.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
         figure = _figure(curves, title, caption)
@@ -75,14 +75,14 @@ def draw_png(curves: Curves, *, title: str, caption: str) -> bytes:
 
 
 def _label_width(curves: Curves) -> float:
-    longest = max(len(_short(name)) for name in curves.solvers)
+    longest = max(len(short(name)) for name in curves.solvers)
     return 0.55 + 0.0755 * max(longest, 14)
 
 
 def _figure(curves: Curves, title: str, caption: str) -> Figure:
     width = LEFT + len(curves.dtypes) * (PANEL_WIDTH + _label_width(curves))
     width = round(max(width, LEAST_WIDTH), 1)
-    heading, note = _wrapped(title.removesuffix("."), width * 9.4), _wrapped(caption, width * 15.0)
+    heading, note = wrapped(title.removesuffix("."), width * 9.4), wrapped(caption, width * 15.0)
     height = BOTTOM + PANEL_HEIGHT + 0.7 + LINE * heading.count("\n")
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
@@ -98,8 +98,12 @@ def _figure(curves: Curves, title: str, caption: str) -> Figure:
     return figure
 
 
-def _wrapped(text: str, width: float) -> str:
+def wrapped(text: str, width: float) -> str:
     """Break a text into at most two lines of about the same length.
+
+    Args:
+        text: The text.
+        width: The most characters of a line.
 
     Returns:
         The text; what two lines cannot hold is cut, with an ellipsis.
@@ -173,7 +177,7 @@ def _draw_curves(panel: Axes, curves: Curves, dtype: str, axis: ErrorAxis, looks
             zorder=3 if direct else 4,
         )
         value = format_mse(float(rows["mse_median"].iloc[-1]))
-        ends.append(_End(_short(name), value, *_last_seen(steps, median, axis), look))
+        ends.append(_End(short(name), value, *_last_seen(steps, median, axis), look))
     _label_ends(panel, ends, axis, last)
 
 
@@ -223,7 +227,15 @@ def _label_ends(panel: Axes, ends: list[_End], axis: ErrorAxis, last: int) -> No
         panel.text(last * 1.06, place, text, va="center", size=size, color=look.light, linespacing=1.15, clip_on=False)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """Shorten a name to what a label can hold, leaving its middle out.
+
+    Args:
+        name: The name.
+
+    Returns:
+        One line of at most 36 characters.
+    """
     name = _one_line(name)
     half = LABEL_CHARACTERS // 2
     return name if len(name) <= LABEL_CHARACTERS else f"{name[: half - 1]}…{name[-half:]}"

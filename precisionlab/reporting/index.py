@@ -27,7 +27,7 @@ def write_index(reports_dir: str | Path, *, title: str = "Reports") -> Path:
     """List the reports of a folder on one page, from what each wrote about itself.
 
     Args:
-        reports_dir: Folder whose subfolders are reports; a subfolder that holds none is passed over.
+        reports_dir: Folder whose subfolders, at any depth, are reports; one that holds none is passed over.
         title: Heading of the page.
 
     Returns:
@@ -39,23 +39,26 @@ def write_index(reports_dir: str | Path, *, title: str = "Reports") -> Path:
     folder = Path(reports_dir)
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder of reports")
-    entries = [_read(card) for card in sorted(folder.glob(f"*/{CARD}")) if (card.parent / PAGE).is_file()]
+    cards = sorted(folder.rglob(CARD))
+    entries = [_read(card, folder) for card in cards if (card.parent / PAGE).is_file()]
     entries.sort(key=lambda entry: entry.generated_at, reverse=True)
     path = folder / "index.html"
     write_atomically(path, environment().get_template("index.html.j2").render(title=title, entries=entries))
     return path
 
 
-def _read(card: Path) -> _Entry:
+def _read(card: Path, folder: Path) -> _Entry:
+    place = card.parent.relative_to(folder).as_posix()
     try:
         told = json.loads(card.read_text(encoding="utf-8"))
+        picture = told.get("picture", PICTURE)
         return _Entry(
             title=told["title"],
             conclusion=told["conclusion"],
             command=told["command"],
             generated_at=datetime.fromisoformat(told["generated_at"]),
-            page=quote(f"{card.parent.name}/{PAGE}"),
-            picture=quote(f"{card.parent.name}/{PICTURE}"),
+            page=quote(f"{place}/{PAGE}"),
+            picture=quote(f"{place}/{picture}") if picture else "",
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{card} does not describe a report: {error!r}; write that report again") from error

@@ -26,21 +26,25 @@ POINTS_PER_CURVE = 400
 DIGITS_OF_A_FULL_BAR = 17.0
 
 
-def environment() -> Environment:
-    """Make the template environment: templates of this package, everything escaped, undefined names an error.
+def environment(*, escaped: bool = True) -> Environment:
+    """Make the template environment: templates of this package, undefined names an error.
+
+    Args:
+        escaped: Whether every value is escaped for HTML; False is for Markdown.
 
     Returns:
         The environment.
     """
     templates = Environment(
         loader=FunctionLoader(template_text),
-        autoescape=True,
+        autoescape=escaped,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     # Our own style sheet and script go in as they stand; every other value is escaped.
     templates.globals["inline"] = lambda name: Markup(template_text(name))
+    templates.filters["bar"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     return templates
 
 
