@@ -16,7 +16,7 @@ from precisionlab.precision import DTYPES, check_device, math_flags
 from precisionlab.progress import ProgressDisplay
 from precisionlab.reporting import Report
 from precisionlab.runs import Card, Run, RunConfig, RunDirectory, build
-from precisionlab.tasks import Task
+from precisionlab.tasks import SolverTask
 from precisionlab.training import Objective, fit
 from precisionlab.training.trainer import Progress
 from solvers.problems import LstsqProblem
@@ -104,17 +104,18 @@ def load_solver(name_or_run_dir: str | Path | Run, **options: Any) -> Solver:
 
     Args:
         name_or_run_dir: What `load` takes, or a run.
-        **options: Keyword parameters of the solver that the run's task becomes: of `solvers.learned.LearnedSolver`, or
-            of `solvers.learned_newton_schulz.LearnedNewtonSchulz`.
+        **options: Keyword parameters of the solver that the run's task becomes, such as
+            `solvers.learned.LearnedSolver` or `solvers.learned_newton_schulz.LearnedNewtonSchulz`.
 
     Returns:
-        The solver. It takes any number of rows and up to the trained number of unknowns.
+        The solver. It takes up to the trained number of unknowns and, unless its task is one of several steps or of
+        none, any number of rows.
 
     Raises:
-        ValueError: If there is no such run, or an option is unknown or out of range.
+        ValueError: If there is no such run, its task makes no solver, or an option is unknown or out of range.
     """
     run = name_or_run_dir if isinstance(name_or_run_dir, Run) else load(name_or_run_dir)
-    task = run.experiment.task
+    task = _solver_task(run)
     known = _options(task)
     for option in options:
         if option not in known:
@@ -184,7 +185,15 @@ def report(
         )
 
 
-def _options(task: Task) -> list[str]:
+def _solver_task(run: Run) -> SolverTask:
+    """The task of a run whose model becomes a solver."""
+    task = run.experiment.task
+    if not isinstance(task, SolverTask):
+        raise ValueError(f"{run.card.name}: the task {task.kind!r} makes no solver")
+    return task
+
+
+def _options(task: SolverTask) -> list[str]:
     """What `load_solver` lets a user set."""
     parameters = inspect.signature(task.solver_class).parameters.values()
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "name"]
@@ -200,7 +209,7 @@ def _subject(entry: str | Path | Run | Solver, iterations: int) -> measure.Subje
         known = configs.near_miss(entry, [*zoo.names(), *solvers.names()])
         raise ValueError(f"unknown report entry {entry!r}: no run directory of that name; {known}")
     run = entry if isinstance(entry, Run) else load(entry)
-    task = run.experiment.task
+    task = _solver_task(run)
     wanted = {"max_iterations": iterations, "tolerance": 0.0}
     return measure.solver_subject(
         load_solver(run, **{key: value for key, value in wanted.items() if key in _options(task)}),

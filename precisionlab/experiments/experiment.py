@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
 from precisionlab.models import Backbone, ModelConfig
-from precisionlab.tasks import ExplicitGradient, HeavyBall, NewtonSchulz
+from precisionlab.tasks import ExplicitGradient, GradientDescent, HeavyBall, NewtonSchulz, Primitive
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 from precisionlab.training.snap import Snap
@@ -19,7 +19,10 @@ LARGEST_JACOBIAN = 2**34
 """Numbers in an array: a configuration that asks for more is a mistake or an attack, and is refused unallocated."""
 
 Phase = Annotated[Adam | GaussNewton | Snap, Field(discriminator="kind")]
-TaskConfig = Annotated[ExplicitGradient | HeavyBall | NewtonSchulz, Field(discriminator="kind")]
+TaskConfig = Annotated[
+    ExplicitGradient | GradientDescent | HeavyBall | NewtonSchulz | Primitive,
+    Field(discriminator="kind"),
+]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -47,6 +50,10 @@ class Experiment:
     dtype: Literal["float32", "float64"] = "float64"
 
     def __post_init__(self) -> None:
+        if (self.task.emits == "all") != (self.model.reads == "all"):
+            raise ValueError(
+                f"the task emits at {self.task.emits}, which model.reads = {self.model.reads!r} does not give"
+            )
         batch = max(phase.batch if isinstance(phase, Adam) else 2048 for phase in self.phases)
         prompts = batch * self.task.tokens * max(self.task.in_features, self.model.width)
         if prompts > LARGEST_BATCH:

@@ -1,8 +1,20 @@
 """What a model is asked to emit."""
 
 from precisionlab.tasks.explicit_gradient import ExplicitGradient
+from precisionlab.tasks.gradient_descent import GradientDescent
 from precisionlab.tasks.heavy_ball import HeavyBall
 from precisionlab.tasks.newton_schulz import NewtonSchulz
-from precisionlab.tasks.task import Example, Task
+from precisionlab.tasks.primitives import Primitive
+from precisionlab.tasks.task import Emission, Example, SolverTask, Task
 
-__all__ = ["Example", "ExplicitGradient", "HeavyBall", "NewtonSchulz", "Task"]
+__all__ = [
+    "Emission",
+    "Example",
+    "ExplicitGradient",
+    "GradientDescent",
+    "HeavyBall",
+    "NewtonSchulz",
+    "Primitive",
+    "SolverTask",
+    "Task",
+]

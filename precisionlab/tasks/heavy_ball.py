@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
-from precisionlab.tasks.task import Example
+from precisionlab.tasks.task import Emission, Example
 from solvers import double_double as dd
 from solvers.learned_momentum import LearnedMomentum
 
@@ -100,6 +100,11 @@ class HeavyBall:
     def tokens(self) -> int:
         """Tokens of a prompt: the rows."""
         return self.rows
+
+    @property
+    def emits(self) -> Emission:
+        """One iterate a prompt."""
+        return "one"
 
     @property
     def solver_class(self) -> type[LearnedMomentum]:

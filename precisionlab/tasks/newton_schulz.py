@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
-from precisionlab.tasks.task import Example
+from precisionlab.tasks.task import Emission, Example
 from solvers import double_double as dd
 from solvers.double_double import DD
 from solvers.learned_newton_schulz import LearnedNewtonSchulz
@@ -83,6 +83,11 @@ class NewtonSchulz:
     def tokens(self) -> int:
         """Tokens of a prompt: the rows."""
         return self.rows
+
+    @property
+    def emits(self) -> Emission:
+        """A column of the next X at each token."""
+        return "all"
 
     @property
     def solver_class(self) -> type[LearnedNewtonSchulz]:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
 from solvers.solver import Solver
+
+Emission = Literal["one", "all"]
+"""Whether a task's target is one answer a prompt, or one at each token."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,11 @@ class Example:
 
 
 class Task(Protocol):
-    """A map from prompt to target that a model learns."""
+    """A map from prompt to target that a model learns. The target is a function of the prompt alone."""
+
+    @property
+    def kind(self) -> str:
+        """What the task is called."""
 
     @property
     def in_features(self) -> int:
@@ -38,18 +45,8 @@ class Task(Protocol):
         """Tokens of a prompt, T."""
 
     @property
-    def solver_class(self) -> type[Solver]:
-        """What a trained model becomes: a class that is handed the model's step, and a name."""
-
-    def step(self, model: torch.nn.Module) -> Callable[..., torch.Tensor]:
-        """What the solver is handed.
-
-        Args:
-            model: Trained on this task.
-
-        Returns:
-            The model's step, for problems rather than prompts.
-        """
+    def emits(self) -> Emission:
+        """Whether the target is one answer, (B, out_features), or one at each token, (B, T, out_features)."""
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
         """Draw a batch.
@@ -72,4 +69,31 @@ class Task(Protocol):
 
         Returns:
             Mean over the batch and the features, a float64 scalar.
+        """
+
+
+@runtime_checkable
+class SolverTask(Task, Protocol):
+    """A task whose model becomes a least-squares solver."""
+
+    @property
+    def n(self) -> int:
+        """Unknowns of a training problem."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of a training problem."""
+
+    @property
+    def solver_class(self) -> type[Solver]:
+        """What a trained model becomes: a class that is handed the model's step, and a name."""
+
+    def step(self, model: torch.nn.Module) -> Callable[..., torch.Tensor]:
+        """What the solver is handed.
+
+        Args:
+            model: Trained on this task.
+
+        Returns:
+            The model's step, for problems rather than prompts.
         """

@@ -1,0 +1,118 @@
+"""What every task offers, one case a task: shapes, repeatable samples, configurations that survive, and training."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import precisionlab
+from precisionlab import config as configs
+from precisionlab.experiments.experiment import Experiment, TaskConfig
+from precisionlab.models import ModelConfig
+from precisionlab.tasks import (
+    ExplicitGradient,
+    GradientDescent,
+    HeavyBall,
+    NewtonSchulz,
+    Primitive,
+    SolverTask,
+)
+from precisionlab.training.adam import Adam
+from precisionlab.training.gauss_newton import GaussNewton
+from solvers.problems import gaussian_problem
+
+TASKS: dict[str, Any] = {
+    "explicit-gradient": ExplicitGradient(n=2, rows=4),
+    "explicit-gradient, x₀ last, twice": ExplicitGradient(n=2, rows=4, query="last", repeats=2),
+    "explicit-gradient, all": ExplicitGradient(n=2, rows=4, emits="all"),
+    "gradient-descent": GradientDescent(n=2, rows=4, steps=2),
+    "gradient-descent, x₀ last, twice": GradientDescent(n=2, rows=4, steps=2, query="last", repeats=2),
+    "heavy-ball": HeavyBall(n=2, rows=4),
+    "newton-schulz": NewtonSchulz(n=2, rows=4),
+    "identity": Primitive(operation="identity", dims=4, points=3),
+    "square": Primitive(operation="square", dims=4, points=3),
+    "multiply": Primitive(operation="multiply", dims=4, points=3),
+    "linear": Primitive(operation="linear", dims=4, points=3),
+    "read": Primitive(operation="read", dims=4, points=3),
+}
+MAKES_NO_SOLVER = {"identity", "square", "multiply", "linear", "read"}
+every_task = pytest.mark.parametrize("name", list(TASKS))
+
+
+def experiment(task: TaskConfig, dtype: str = "float64") -> Experiment:
+    """A few steps of both phases, with linear attention."""
+    return Experiment(
+        name="test/task",
+        summary="",
+        cost="",
+        task=task,
+        model=ModelConfig(width=4, heads=1, positions="learned", reads="all" if task.emits == "all" else "last"),
+        phases=(Adam(steps=2, batch=4), GaussNewton(steps=2)),
+        attempts=1,
+        dtype=dtype,  # type: ignore[arg-type]
+    )
+
+
+@every_task
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_samples_have_the_stated_shapes_and_are_repeatable(name: str, dtype: torch.dtype) -> None:
+    task = TASKS[name]
+    first, again = (task.sample(3, generator=torch.Generator().manual_seed(4), dtype=dtype) for _ in range(2))
+    assert torch.equal(first.prompt, again.prompt)
+    assert torch.equal(first.target, again.target)
+    assert first.prompt.shape == (3, task.tokens, task.in_features)
+    assert first.target.shape == (3, *((task.tokens,) if task.emits == "all" else ()), task.out_features)
+    assert first.prompt.dtype == first.target.dtype == dtype
+    other = task.sample(3, generator=torch.Generator().manual_seed(5), dtype=dtype)
+    assert not torch.equal(first.prompt, other.prompt)
+
+
+@every_task
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_target_has_an_error_of_rounding_and_zero_has_that_of_the_target(name: str, dtype: torch.dtype) -> None:
+    task = TASKS[name]
+    example = task.sample(50, generator=torch.Generator().manual_seed(4), dtype=dtype)
+    size = example.target.double().square().mean()
+    mse = task.mean_squared_error(example.target, example.prompt)
+    assert mse.dtype == torch.float64
+    assert mse <= (64 * torch.finfo(dtype).eps) ** 2 * size
+    of_zero = task.mean_squared_error(torch.zeros_like(example.target), example.prompt)
+    assert abs(of_zero - size) <= 64 * torch.finfo(dtype).eps * size
+
+
+@every_task
+def test_a_configuration_survives_its_file(name: str) -> None:
+    config = experiment(TASKS[name])
+    assert configs.loads(Experiment, configs.dumps(config), source="test") == config
+
+
+@every_task
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_model_trains_on_it_for_a_handful_of_steps(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = experiment(TASKS[name], dtype)
+    monkeypatch.setitem(precisionlab.experiments.__globals__["REGISTRY"], config.name, config)
+    run = precisionlab.train(config.name, progress=False)
+    assert run.metrics["mse"].notna().all()
+    assert run.card.test_mse is not None
+    assert isinstance(config.task, SolverTask) == (name not in MAKES_NO_SOLVER)
+    if name in MAKES_NO_SOLVER:
+        with pytest.raises(ValueError, match=f"test/task: the task {config.task.kind!r} makes no solver"):
+            precisionlab.load_solver(run)
+        with pytest.raises(ValueError, match="makes no solver"):
+            precisionlab.report([run], out="unwritten")
+        return
+    problem = gaussian_problem(4, 2, batch=(3,), dtype=getattr(torch, dtype))
+    assert precisionlab.load_solver(run, max_iterations=2).solve(problem.A, problem.b).x.shape == (3, 2)
+
+
+@pytest.mark.parametrize(("task", "reads"), [(HeavyBall(n=2, rows=4), "all"), (NewtonSchulz(n=2, rows=4), "first")])
+def test_a_model_that_does_not_emit_where_the_task_does_is_refused(task: TaskConfig, reads: str) -> None:
+    with pytest.raises(ValueError, match=f"model.reads = '{reads}' does not give"):
+        Experiment(
+            name="test/task",
+            summary="",
+            cost="",
+            task=task,
+            model=ModelConfig(reads=reads),  # type: ignore[arg-type]
+            phases=(Adam(steps=1),),
+        )
