@@ -8,18 +8,18 @@ Positions. "token-type" gives one vector to token 0, one to the reading token wh
 the rest: the model then works for any number of rows, and attention does not depend on their order. "learned"
 gives each token its own, as in the paper. "none" gives none.
 
-Initialisation. Weights are N(0, 1/fan-in), and each mixer's output projection a fifth of that: a stack of polynomial
-layers emits a polynomial of a degree exponential in its depth, whose tails would otherwise drown the first thousand
-steps. Positions are N(0, 1): telling token 0 from the rows is what the model must learn first (see docs/precision.md).
+Initialisation. Weights are N(0, 1/fan-in), but for what a mixer's `initial` says of its own. Positions are N(0, 1):
+telling token 0 from the rows is what the model must learn first (see docs/precision.md).
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 
 from precisionlab.models.config import ModelConfig
+from precisionlab.models.initial import by_fan_in
 from precisionlab.models.mixers import build_mixer
 
 READERS = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}
@@ -118,7 +118,6 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
-        factors = self._initial_factors()
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
@@ -127,13 +126,16 @@ class Backbone(nn.Module):
             else:
                 # Drawn in float64 and rounded once, so that a seed means the same start in every dtype.
                 draw = torch.randn(parameter.shape, dtype=torch.float64, generator=generator)
-                scale = 1.0 if name == "positions" else parameter.shape[-1] ** -0.5
-                parameter.copy_(draw * scale * factors.get(name, 1.0))
+                parameter.copy_(self._initial(name, draw))
 
-    def _initial_factors(self) -> dict[str, float]:
-        """What mixers say of the scale of their initial weights, by the parameter's whole name."""
-        factors: dict[str, float] = {}
-        for path, module in self.named_modules():
-            scales: Mapping[str, float] = getattr(module, "initial_scales", {})
-            factors |= {f"{path}.{name}": scale for name, scale in scales.items()}
-        return factors
+    def _initial(self, name: str, draw: torch.Tensor) -> torch.Tensor:
+        """A parameter's initial values, as its mixer has them where it has an opinion."""
+        if name == "positions":
+            return draw
+        owner, _, path = name.partition(".")
+        if owner == "mixers":
+            layer, _, path = path.partition(".")
+            initial: Callable[[str, torch.Tensor], torch.Tensor] | None
+            if (initial := getattr(self.mixers[int(layer)], "initial", None)) is not None:
+                return initial(path, draw)
+        return by_fan_in(draw)

@@ -9,13 +9,12 @@ Cost: O(T w² + T K w) for width w and a filter of K taps.
 Reference: Arora et al., Zoology, ICLR 2024, arXiv 2312.04927, equation 3; Liu et al., ICLR 2025, arXiv 2503.12295.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 
 from precisionlab.models.config import ModelConfig
 from precisionlab.models.filters import ImplicitTaps, Taps, convolve_by_fft, convolve_directly
+from precisionlab.models.initial import by_fan_in
 
 
 class GatedConvolution(nn.Module):
@@ -42,8 +41,6 @@ class GatedConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
         self.out = nn.Linear(width, width) if projections else nn.Identity()
 
-    initial_scales: Mapping[str, float] = {"out.weight": 0.2}
-
     @classmethod
     def of(cls, config: ModelConfig, tokens: int) -> "GatedConvolution":
         """The layer of a backbone.
@@ -67,6 +64,26 @@ class GatedConvolution(nn.Module):
             filter=config.filter,
             projections=config.projections,
         )
+
+    def initial(self, name: str, draw: torch.Tensor) -> torch.Tensor:
+        """Initial weights; each filter starts as a mixture of the token itself and the mean of all tokens.
+
+        What a numerical algorithm does to its rows it does to all of them, then sums. Filters that start with unrelated
+        taps must first learn to be flat, and mostly do not (docs/precision.md).
+
+        Args:
+            name: Of the parameter.
+            draw: Standard normal, of its shape.
+
+        Returns:
+            The weights.
+        """
+        if name == "taps.weight":
+            lags = draw.shape[-1]
+            own = torch.arange(self.first, self.first + lags) == 0
+            mixture: torch.Tensor = draw[:, :1] * own + draw[:, -1:] * float(lags + self.first) ** -0.5
+            return mixture
+        return by_fan_in(draw) * (0.8 if name == "out.weight" else 1.0)
 
     def forward(self, tokens: torch.Tensor, readers: slice = slice(None)) -> torch.Tensor:
         """Mix the tokens.

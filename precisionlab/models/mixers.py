@@ -1,8 +1,9 @@
 """The table of mixers. A new one is a file and a line here.
 
 A mixer is a module that is called with tokens (B, T, w) and a slice of reading tokens, and returns (B, Q, w) for those.
-Its entry makes it from the backbone's configuration and the number of tokens of a prompt. It may state
-`initial_scales`: factors by which the initial weights of a parameter of that name differ from N(0, 1/fan-in).
+Its entry makes it from the backbone's configuration and the number of tokens of a prompt. It may have a method
+`initial(name, draw)` that turns standard normal numbers into the initial weights of its parameter of that name; without
+one they are scaled to a variance of 1/fan-in.
 """
 
 from collections.abc import Callable
