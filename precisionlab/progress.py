@@ -61,7 +61,7 @@ class ProgressDisplay:
                 highlight=False,
             )
         if self._visible and row.get("rejected"):
-            self._console.print(f"{row['phase']} {row['step']}: {row['rejected']} steps not finite, rejected")
+            self._console.print(f"{row['phase']} {row['step']}: {row['rejected']} steps rejected")
         assert self._task is not None
         mse = row["mse"]
         fallen = self._start - math.log10(mse) if 0 < mse < math.inf else 0.0
