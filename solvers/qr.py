@@ -24,7 +24,7 @@ from solvers import fused
 from solvers.products import back_substitute, column_norms
 from solvers.rank import deficient_factor
 from solvers.result import LstsqResult, Status
-from solvers.scaling import exponent, ldexp, scale_columns
+from solvers.scaling import exponent, ldexp, ordinary, scale_columns
 from solvers.solver import Solver
 from solvers.validation import require_choice
 
@@ -82,11 +82,8 @@ def _factor_and_solve(
         x = back_substitute(R, factor[:, :n, n])
         largest, smallest = _row_extremes(A)
     sizes = column_norms(R)
-    # A quarter of the exponent range on either side leaves room for products of three.
-    safe = torch.finfo(A.dtype).max ** 0.25
-    # Written so that a NaN, from squares that overflowed, is special too.
-    ordinary = (sizes.amax(dim=-1) < safe) & (sizes.amin(dim=-1) > 1 / safe)
-    return x, deficient_factor(R, m, sizes), (largest > _GRADED * smallest) | ~ordinary
+    usual = ordinary(sizes.amax(dim=-1)) & ordinary(sizes.amin(dim=-1))
+    return x, deficient_factor(R, m, sizes), (largest > _GRADED * smallest) | ~usual
 
 
 def _row_extremes(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,6 +15,9 @@ from solvers.result import LstsqResult
 _FAR = 4000
 """Beyond the exponent range of every product that is formed here."""
 
+_NORMAL = 1022
+"""2^e and 2^(−e) are normal numbers of float64 up to here."""
+
 
 class Scaled(NamedTuple):
     """A problem in powers of two of its own size.
@@ -85,7 +88,7 @@ def power_of_two(e: torch.Tensor) -> torch.Tensor:
 
 
 def ldexp(values: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-    """Scale by 2^e, exact wherever the result is a normal number.
+    """Scale by 2^e, exact wherever the result is a normal number, and rounded once where it is not.
 
     Args:
         values: float32 or float64.
@@ -94,14 +97,14 @@ def ldexp(values: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
     Returns:
         Of the dtype of `values`; overflow gives inf.
     """
-    e = e.clamp(-_FAR, _FAR)
-    result = values.double()
-    # Four like-signed quarters: none leaves the exponent range, and no intermediate lies outside [values, result].
-    for _ in range(3):
-        quarter = torch.div(e, 4, rounding_mode="trunc")
-        result = result * power_of_two(quarter)
-    rest = e - 3 * torch.div(e, 4, rounding_mode="trunc")
-    return (result * power_of_two(rest.clamp(-1022, 1023))).to(values.dtype)
+    if not e.numel() or int(e.abs().amax()) <= _NORMAL:
+        # One product rounds once, as the long way does: the bits of a problem do not depend on the batch around it.
+        return (values.double() * power_of_two(e)).to(values.dtype)
+    mantissa, own = torch.frexp(values.double())
+    total = own + e.clamp(-_FAR, _FAR) - 1
+    first = total.clamp(-_NORMAL, _NORMAL)
+    rest = (total - first).clamp(-_NORMAL, _NORMAL)
+    return (2 * mantissa * power_of_two(first) * power_of_two(rest)).to(values.dtype)
 
 
 def scale(A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None = None) -> Scaled:
@@ -142,3 +145,17 @@ def scale_columns(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     e = exponent(A, -2)
     return ldexp(A, -e.unsqueeze(-2)), e
+
+
+def ordinary(sizes: torch.Tensor) -> torch.Tensor:
+    """Which sizes leave room for products of three on either side of the exponent range.
+
+    Args:
+        sizes: at least 0, or inf or NaN, any shape.
+
+    Returns:
+        Booleans; false for 0.
+    """
+    safe = torch.finfo(sizes.dtype).max ** 0.25
+    # Written so that a NaN, from squares that overflowed, is not ordinary.
+    return (sizes < safe) & (sizes > 1 / safe)
