@@ -5,8 +5,9 @@ page of anything else, ``write_page`` takes a list of ``Figure``, ``Table`` and 
 from what was saved, ``write_index`` lists many.
 """
 
-from precisionlab.reporting.document import Page, rebuild, write_page
+from precisionlab.reporting.document import Page, write_page
 from precisionlab.reporting.index import write_index
+from precisionlab.reporting.rebuild import rebuild, rebuild_all
 from precisionlab.reporting.report import Report, write_report
 from precisionlab.reporting.results import RESULT_COLUMNS, UNIT_ROUNDOFF, Curves, Meta, ProblemSet, read_results
 from precisionlab.reporting.sections import Figure, Section, Table, Text
@@ -25,6 +26,7 @@ __all__ = [
     "Text",
     "read_results",
     "rebuild",
+    "rebuild_all",
     "write_index",
     "write_page",
     "write_report",

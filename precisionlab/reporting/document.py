@@ -16,7 +16,8 @@
     )
 
 writes ``report.html``, ``README.md`` (the same for a repository's browser), ``report.json``, ``environment.json`` and,
-for each figure and table, its data and picture. ``rebuild`` makes page and pictures again from these alone.
+for each figure and table, its data and picture. ``precisionlab.reporting.rebuild`` makes page and pictures again from
+these alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from precisionlab.reporting.files import to_json, write_atomically
+from precisionlab.files import write_atomically
+from precisionlab.reporting.chart import figure_data
+from precisionlab.reporting.files import to_json
 from precisionlab.reporting.page import data_uri, flatten
 from precisionlab.reporting.page import environment as templates
 from precisionlab.reporting.plot import draw
@@ -127,10 +130,10 @@ def write_page(
         "sections": [described(section) for section in sections],
     }
     write_atomically(folder / CARD, to_json(card))
-    return rebuild(folder)
+    return rebuild_page(folder)
 
 
-def rebuild(folder: str | Path) -> Page:
+def rebuild_page(folder: str | Path) -> Page:
     """Make a page and its pictures again from what ``write_page`` saved; nothing is measured.
 
     Args:
@@ -147,7 +150,7 @@ def rebuild(folder: str | Path) -> Page:
     if "sections" not in card:
         raise ValueError(f"{path / CARD} is not of a page of sections")
     facts = json.loads((path / ENVIRONMENT).read_text(encoding="utf-8"))
-    sections = tuple(_read(path, one) for one in card["sections"])
+    sections = tuple(restored(one, path) for one in card["sections"])
     views = []
     for section in sections:
         picture = ""
@@ -160,6 +163,7 @@ def rebuild(folder: str | Path) -> Page:
         "card": card,
         "when": datetime.fromisoformat(card["generated_at"]),
         "views": views,
+        "charts": {str(i): figure_data(one) for i, one in enumerate(sections) if isinstance(one, Figure)},
         "config": list(flatten(card["config"])),
         "facts": list(flatten(facts)),
     }
@@ -167,13 +171,6 @@ def rebuild(folder: str | Path) -> Page:
     write_atomically(path / PAGE, templates().get_template("page.html.j2").render(**given))
     html = templates().get_template("sections.html.j2").render(**given, short=True)
     return Page(path=path, title=card["title"], sections=sections, html=html)
-
-
-def _read(folder: Path, facts: Mapping[str, object]) -> Section:
-    if facts.get("kind") == "text":
-        return restored(facts, None)
-    file = folder / f"{facts.get('name')}.csv"
-    return restored(facts, pd.read_csv(file, dtype=str, keep_default_na=False))
 
 
 def _view(section: Section, picture: str) -> dict[str, object]:

@@ -1,35 +1,12 @@
-"""Files that are either the old ones or the new ones, never half of one."""
+"""What the files of a report are made of: JSON for people to read, and the templates."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib.resources import files
 from numbers import Integral
-from pathlib import Path
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a crash, finds the old content or the new one.
-
-    Args:
-        path: Where to; its folder exists.
-        content: Bytes, or text to be written as UTF-8.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with draft.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()
 
 
 def to_json(value: Mapping[str, object]) -> str:

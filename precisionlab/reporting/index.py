@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from precisionlab.reporting.files import write_atomically
+from precisionlab.files import write_atomically
 from precisionlab.reporting.page import environment
 from precisionlab.reporting.report import CARD, PAGE, PICTURE
 

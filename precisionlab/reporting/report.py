@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
+from precisionlab.files import write_atomically
 from precisionlab.reporting.figure import draw_png
-from precisionlab.reporting.files import to_json, write_atomically
+from precisionlab.reporting.files import to_json
 from precisionlab.reporting.page import render_fragment, render_page
-from precisionlab.reporting.results import Curves, Meta
+from precisionlab.reporting.results import Curves, Meta, ProblemSet, read_results
+from precisionlab.reporting.sections import column_kinds, read_csv, to_csv
 from precisionlab.reporting.summary import conclusion, headline, summarise
 
-PAGE, PICTURE, RESULTS, ENVIRONMENT, CARD = (
+PAGE, PICTURE, RESULTS, SUMMARY, ENVIRONMENT, CARD = (
     "report.html",
     "mse_vs_iteration.png",
     "results.csv",
+    "summary.csv",
     "environment.json",
     "report.json",
 )
@@ -79,7 +83,9 @@ def write_report(out_dir: str | Path, curves: Curves, meta: Meta) -> Report:
     write_atomically(out / RESULTS, curves.to_csv())
     write_atomically(out / ENVIRONMENT, to_json(meta.environment))
     write_atomically(out / PICTURE, png)
-    write_atomically(out / CARD, _card(meta, said))
+    if curves.summary is not None:
+        write_atomically(out / SUMMARY, to_csv(curves.summary))
+    write_atomically(out / CARD, _card(curves, meta, said))
     write_atomically(out / PAGE, page)
     return Report(path=out, results=curves.frame.copy(), summary=table, conclusion=said, html=html)
 
@@ -90,12 +96,51 @@ def _caption(meta: Meta) -> str:
     )
 
 
-def _card(meta: Meta, said: str) -> str:
+def rebuild_report(folder: str | Path) -> Report:
+    """Make a report again from what ``write_report`` saved; nothing is measured.
+
+    Args:
+        folder: The report's folder.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError: If the folder was written by a version that saved less.
+    """
+    path = Path(folder)
+    card = json.loads((path / CARD).read_text(encoding="utf-8"))
+    if "meta" not in card:
+        raise ValueError(f"{path / CARD} says too little to make the report again; measure it again: {card['command']}")
+    told = dict(card["meta"])
+    meta = Meta(**{
+        **told,
+        "problems": ProblemSet(**told["problems"]),
+        "generated_at": datetime.fromisoformat(card["generated_at"]),
+        "environment": json.loads((path / ENVIRONMENT).read_text(encoding="utf-8")),
+    })
+    summary = read_csv(path / SUMMARY, card["summary"]) if card["summary"] else None
+    frame = read_results((path / RESULTS).read_text(encoding="utf-8"))
+    return write_report(path, Curves(frame=frame, summary=summary), meta)
+
+
+def _card(curves: Curves, meta: Meta, said: str) -> str:
     card = {
         "title": meta.title,
         "conclusion": said,
         "generated_at": meta.generated_at.isoformat(timespec="seconds"),
         "command": meta.command,
         "problems": meta.problems.sentence(),
+        "meta": {
+            "title": meta.title,
+            "command": meta.command,
+            "problems": asdict(meta.problems),
+            "reference": meta.reference,
+            "notes": meta.notes,
+            "subjects": meta.subjects,
+            "baseline": meta.baseline,
+            "error": meta.error,
+        },
+        "summary": None if curves.summary is None else column_kinds(curves.summary),
     }
-    return json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    return to_json(card)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -182,18 +183,18 @@ def described(section: Section) -> dict[str, object]:
     for one in fields(section):
         value = getattr(section, one.name)
         if isinstance(value, pd.DataFrame):
-            facts["columns"] = {name: _kind(value[name]) for name in map(str, value.columns)}
+            facts["columns"] = column_kinds(value)
         else:
             facts[one.name] = dict(value) if isinstance(value, Mapping) else value
     return facts
 
 
-def restored(facts: Mapping[str, object], frame: pd.DataFrame | None) -> Section:
+def restored(facts: Mapping[str, object], folder: Path) -> Section:
     """Undo ``described``.
 
     Args:
         facts: What it gave.
-        frame: The data, as text in every column; None for a text.
+        folder: Where the data lie.
 
     Returns:
         The section.
@@ -203,13 +204,12 @@ def restored(facts: Mapping[str, object], frame: pd.DataFrame | None) -> Section
     """
     kinds: dict[str, Callable[..., Section]] = {"table": Table, "figure": Figure, "text": Text}
     given = dict(facts)
-    kind, columns = str(given.pop("kind", "")), given.pop("columns", {})
-    if kind not in kinds or not isinstance(columns, Mapping):
+    kind, columns = str(given.pop("kind", "")), given.pop("columns", None)
+    if kind not in kinds:
         raise ValueError(f"no section is of kind {kind!r}; there are {sorted(kinds)}")
-    if frame is not None:
-        readers: dict[str, Callable[[str], object]] = {"int": int, "float": float, "bool": "True".__eq__, "text": str}
-        kept = {str(name): readers[str(kind_of)] for name, kind_of in columns.items()}
-        given["frame"] = pd.DataFrame({name: [read(cell) for cell in frame[name]] for name, read in kept.items()})
+    if isinstance(columns, Mapping):
+        named = {str(name): str(column) for name, column in columns.items()}
+        given["frame"] = read_csv(folder / f"{given['name']}.csv", named)
     return kinds[kind](**given)
 
 
@@ -223,6 +223,34 @@ def to_csv(frame: pd.DataFrame) -> str:
         CSV with a header.
     """
     return str(frame.to_csv(index=False, na_rep="nan", lineterminator="\n"))
+
+
+def read_csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Undo ``to_csv``, bit for bit.
+
+    Args:
+        path: The file.
+        columns: What ``column_kinds`` gave.
+
+    Returns:
+        The frame.
+    """
+    # Python's own conversion is exact in every version of pandas, and no text is mistaken for a missing value.
+    readers: dict[str, Callable[[str], object]] = {"int": int, "float": float, "bool": "True".__eq__, "text": str}
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return pd.DataFrame({name: [readers[kind](cell) for cell in frame[name]] for name, kind in columns.items()})
+
+
+def column_kinds(frame: pd.DataFrame) -> dict[str, str]:
+    """What each column of a frame holds.
+
+    Args:
+        frame: The frame.
+
+    Returns:
+        ``int``, ``float``, ``bool`` or ``text`` by column.
+    """
+    return {name: _kind(frame[name]) for name in map(str, frame.columns)}
 
 
 def _kind(column: pd.Series) -> str:

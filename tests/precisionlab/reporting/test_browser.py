@@ -6,9 +6,10 @@ import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 
-from precisionlab.reporting import write_report
+from precisionlab.reporting import Figure, Table, write_page, write_report
 from precisionlab.reporting.summary import format_mse, summarise
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -67,10 +68,10 @@ frame.srcdoc = %(page)s;
 </script></body></html>"""
 
 
-def look(chromium, folder, page, width):
-    around = folder / "around.html"
-    around.write_text(AROUND % {"width": width, "page": json.dumps(page).replace("</", "<\\/")})
-    command = [chromium, *QUIET, f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", around.as_uri()]
+def look(chromium, folder, page, width, around=AROUND):
+    file = folder / "around.html"
+    file.write_text(around % {"width": width, "page": json.dumps(page).replace("</", "<\\/")})
+    command = [chromium, *QUIET, f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", file.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     found = re.search(r'<pre id="seen">(.+?)</pre>', done.stdout, re.DOTALL)
@@ -110,3 +111,72 @@ def test_hostile_names_do_nothing_in_a_browser(made, tmp_path):
     seen, console = look(CHROMIUM, tmp_path, page, 800)
     assert console == []
     assert seen["atRest"][0][0] == name
+
+
+AROUND_A_PAGE = """<!DOCTYPE html><html><body><iframe id="page" style="border: 0; width: %(width)dpx; height: 900px">
+</iframe><pre id="seen"></pre><script>
+const frame = document.getElementById("page");
+frame.onload = () => {
+  const page = frame.contentDocument;
+  const view = frame.contentWindow;
+  const figure = page.querySelector("[data-figure]");
+  const within = (selector) => [...figure.querySelectorAll(selector)];
+  const legend = () => within(".legend li").map((item) => item.innerText.split(/\\s*\\n+\\s*/));
+  const seen = {
+    overflow: page.documentElement.scrollWidth - %(width)d,
+    hidden: figure.querySelector(".static").hidden,
+    curves: within(".chart .curve").length,
+    ends: within(".chart .end").length,
+    atRest: legend(),
+  };
+  const slider = figure.querySelector("input");
+  slider.value = "1";
+  slider.dispatchEvent(new view.Event("input"));
+  seen.atSecond = legend();
+  seen.reading = figure.querySelector(".read-off").textContent;
+  within(".legend button")[0].click();
+  seen.curvesLess = within(".chart .curve").length;
+  within(".switch button")[1].click();
+  seen.single = legend();
+  const ground = () => view.getComputedStyle(page.body).backgroundColor;
+  const grounds = [ground()];
+  page.getElementById("theme").click();
+  grounds.push(ground());
+  page.getElementById("theme").click();
+  seen.grounds = [...grounds, ground()];
+  document.getElementById("seen").textContent = JSON.stringify(seen);
+};
+frame.srcdoc = %(page)s;
+</script></body></html>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_reader_can_choose_and_read_values_off_a_page_of_figures(tmp_path, width):
+    name = "</script><img src=x onerror=\"console.log('ran')\">"
+    rows = [(layers, model, 10.0**-layers / 3) for model in (name, "b") for layers in (1, 2, 8)]
+    frame = pd.DataFrame(rows, columns=["layers", "model", "mse"])
+    frame = pd.concat([frame.assign(dtype="float64"), frame[frame["model"] == "b"].assign(dtype="float32")])
+    figure = Figure(
+        name="depth", frame=frame, x="layers", y="mse", series="model", panel="dtype", title=name, y_label="MSE"
+    )
+    page = write_page(
+        tmp_path / "page",
+        title=name,
+        sections=[figure, Table(name="numbers", frame=frame, title=name)],
+        spread="one seed",
+        config={name: name},
+        environment={"python": "3.11"},
+        command="python",
+    )
+    seen, console = look(CHROMIUM, tmp_path, page.page.read_text(), width, around=AROUND_A_PAGE)
+    assert console == []
+    assert seen["overflow"] <= 0
+    assert seen["hidden"]
+    assert [item[:2] for item in seen["atRest"]] == [[name, "3.3e-9"], ["b", "3.3e-9"]]
+    assert (seen["curves"], seen["curvesLess"], seen["ends"]) == (2, 1, 0 if width < 640 else 2)
+    assert seen["atSecond"][1][:2] == ["b", "3.3e-3"]
+    assert seen["reading"] == "layers: 2"
+    assert seen["single"][0][1:] == ["not in this panel"]
+    first, second, third = seen["grounds"]
+    assert first == third != second

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from precisionlab.reporting import Report, read_results, write_report
+from precisionlab.reporting import Report, read_results, rebuild_all, write_report
 from precisionlab.reporting.page import POINTS_PER_CURVE, chart_data
 
 FILES = {"report.html", "mse_vs_iteration.png", "results.csv", "environment.json", "report.json"}
@@ -50,6 +50,24 @@ def test_the_folder_holds_the_files_of_the_contract_and_no_drafts(typical):
     assert {path.name for path in typical.path.iterdir()} == FILES
     assert isinstance(typical, Report)
     assert typical.page.is_file()
+
+
+def test_a_report_is_made_again_to_the_byte_from_what_was_saved(made, tmp_path):
+    summary = pd.DataFrame({"solver": ["qr"], "dtype": ["float64"], "digits": [1 / 3], "seconds": [np.nan]})
+    curves = made.curves(made.direct("qr"), made.iterated("gradient-descent"), summary=summary)
+    first = {path.name: path.read_bytes() for path in write_report(tmp_path, curves, made.meta()).path.iterdir()}
+    assert set(first) == FILES | {"summary.csv"}
+    for name in ("report.html", "mse_vs_iteration.png"):
+        (tmp_path / name).unlink()
+    assert [report.path for report in rebuild_all(tmp_path)] == [tmp_path]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "index.html"} == first
+
+
+def test_a_report_that_says_too_little_to_be_made_again_says_so(made, tmp_path):
+    write_report(tmp_path, made.curves(made.direct("qr")), made.meta())
+    (tmp_path / "report.json").write_text('{"command": "measure it again"}')
+    with pytest.raises(ValueError, match="measure it again"):
+        rebuild_all(tmp_path)
 
 
 def test_results_on_disk_are_the_results(made, typical):
