@@ -135,7 +135,7 @@ class Backbone(nn.Module):
         owner, _, path = name.partition(".")
         if owner == "mixers":
             layer, _, path = path.partition(".")
-            initial: Callable[[str, torch.Tensor], torch.Tensor] | None
-            if (initial := getattr(self.mixers[int(layer)], "initial", None)) is not None:
-                return initial(path, draw)
+            initial: Callable[[str, torch.Tensor], torch.Tensor]
+            initial = getattr(self.mixers[int(layer)], "initial", lambda _, draw: by_fan_in(draw))
+            return initial(path, draw)
         return by_fan_in(draw)

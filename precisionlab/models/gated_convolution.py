@@ -9,6 +9,8 @@ Cost: O(T w² + T K w) for width w and a filter of K taps.
 Reference: Arora et al., Zoology, ICLR 2024, arXiv 2312.04927, equation 3; Liu et al., ICLR 2025, arXiv 2503.12295.
 """
 
+import math
+
 import torch
 from torch import nn
 
@@ -81,8 +83,7 @@ class GatedConvolution(nn.Module):
         if name == "taps.weight":
             lags = draw.shape[-1]
             own = torch.arange(self.first, self.first + lags) == 0
-            mixture: torch.Tensor = draw[:, :1] * own + draw[:, -1:] * float(lags + self.first) ** -0.5
-            return mixture
+            return draw[:, :1] * own + draw[:, -1:] * (1 / math.sqrt(lags + self.first))
         return by_fan_in(draw) * (0.8 if name == "out.weight" else 1.0)
 
     def forward(self, tokens: torch.Tensor, readers: slice = slice(None)) -> torch.Tensor:

@@ -1,5 +1,7 @@
 """The scale of initial weights."""
 
+import math
+
 import torch
 
 
@@ -12,4 +14,4 @@ def by_fan_in(draw: torch.Tensor) -> torch.Tensor:
     Returns:
         The same, scaled.
     """
-    return draw * draw.shape[-1] ** -0.5
+    return draw * (1 / math.sqrt(draw.shape[-1]))

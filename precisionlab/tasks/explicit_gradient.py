@@ -24,6 +24,7 @@ from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
 from precisionlab.tasks import layout
+from precisionlab.tasks.drawing import gaussian
 from precisionlab.tasks.layout import Problem, Query, Repeats
 from precisionlab.tasks.task import Emission, Example
 from solvers import double_double as dd
@@ -70,6 +71,7 @@ class ExplicitGradient:
         query: Whether the iterate stands before the rows or after them.
         emits: One gradient, or at every token that of the rows up to it; the latter needs the iterate first, once.
         repeats: How many times over the prompt is written.
+        active_rows: Rows of a problem that are not zero; None for all. See `drawing`.
     """
 
     kind: Literal["explicit-gradient"] = "explicit-gradient"
@@ -78,8 +80,11 @@ class ExplicitGradient:
     query: Query = "first"
     emits: Emission = "one"
     repeats: Repeats = 1
+    active_rows: PositiveInt | None = None
 
     def __post_init__(self) -> None:
+        if self.active_rows is not None and self.active_rows > self.rows:
+            raise ValueError(f"active_rows must be at most rows, got {self.active_rows} of {self.rows}")
         if self.rows < self.n:
             raise ValueError(f"rows must be at least n, got rows={self.rows} and n={self.n}")
         if self.emits == "all" and (self.query == "last" or self.repeats > 1):
@@ -131,10 +136,7 @@ class ExplicitGradient:
         Returns:
             Prompts (B, T, n+1) and gradients, (B, n), or (B, N+1, n) where every token emits.
         """
-        A = torch.randn(batch, self.rows, self.n, dtype=dtype, generator=generator)
-        x, x0 = torch.randn(2, batch, self.n, dtype=dtype, generator=generator)
-        b = (A @ x.unsqueeze(-1)).squeeze(-1)
-        problem = Problem(A, b, x0)
+        problem = gaussian(batch, self.rows, self.n, generator=generator, dtype=dtype, active_rows=self.active_rows)
         return Example(layout.write(problem, query=self.query, repeats=self.repeats), self._target(problem))
 
     def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from pydantic.dataclasses import dataclass
 from precisionlab.config import STRICT
 from precisionlab.tasks import layout
 from precisionlab.tasks.accuracy import mean_square
+from precisionlab.tasks.drawing import gaussian
 from precisionlab.tasks.explicit_gradient import gradient
 from precisionlab.tasks.layout import Problem, Query, Repeats
 from precisionlab.tasks.task import Emission, Example
@@ -82,6 +83,7 @@ class GradientDescent:
         step_size: η, of descent on ½‖A x − b‖²/N.
         query: Whether the iterate stands before the rows or after them.
         repeats: How many times over the prompt is written.
+        active_rows: Rows of a problem that are not zero; None for all. See `drawing`.
     """
 
     kind: Literal["gradient-descent"] = "gradient-descent"
@@ -91,8 +93,11 @@ class GradientDescent:
     step_size: PositiveFloat = 0.5
     query: Query = "first"
     repeats: Repeats = 1
+    active_rows: PositiveInt | None = None
 
     def __post_init__(self) -> None:
+        if self.active_rows is not None and self.active_rows > self.rows:
+            raise ValueError(f"active_rows must be at most rows, got {self.active_rows} of {self.rows}")
         if self.rows < self.n:
             raise ValueError(f"rows must be at least n, got rows={self.rows} and n={self.n}")
 
@@ -155,9 +160,7 @@ class GradientDescent:
         Returns:
             Prompts (B, T, n+1) and iterates x_k (B, n).
         """
-        A = torch.randn(batch, self.rows, self.n, dtype=dtype, generator=generator)
-        x, x0 = torch.randn(2, batch, self.n, dtype=dtype, generator=generator)
-        problem = Problem(A, (A @ x.unsqueeze(-1)).squeeze(-1), x0)
+        problem = gaussian(batch, self.rows, self.n, generator=generator, dtype=dtype, active_rows=self.active_rows)
         target = descend(problem, steps=self.steps, step_size=self.step_size)[:, -1]
         return Example(layout.write(problem, query=self.query, repeats=self.repeats), target)
 

@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from precisionlab import distributed
 from precisionlab.config import STRICT
+from precisionlab.tasks.drawing import eased
 from precisionlab.training.gradient_filter import GradientFilter
 from precisionlab.training.gradient_signal import GradientSignal, lost
 from precisionlab.training.objective import Objective, Stream
@@ -53,6 +54,7 @@ class Adam:
         factor: Of such a change.
         threshold: Gradient signal below which the rate is divided by the factor, not multiplied.
         smallest_rate: Below which the gradient signal does not take the rate.
+        active_rows: Rows of the training problems that are not zero; None draws them as the task does.
     """
 
     kind: Literal["adam"] = "adam"
@@ -73,6 +75,7 @@ class Adam:
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.9
     threshold: Annotated[float, Field(ge=-1, le=1)] = 0.9
     smallest_rate: PositiveFloat = 1e-10
+    active_rows: PositiveInt | None = None
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "AdamRun":
         """Begin.
@@ -121,6 +124,7 @@ class AdamRun:
     def __init__(self, config: Adam, objective: Objective, theta: torch.Tensor, place: Place) -> None:
         self.config, self.objective, self.place = config, objective, place
         self.step, self.outcome = 0, None
+        self._task = objective.task if config.active_rows is None else eased(objective.task, config.active_rows)
         self._parameter = torch.nn.Parameter(theta.clone())
         self._optimizer = torch.optim.Adam(
             [self._parameter], lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps
@@ -208,7 +212,8 @@ class AdamRun:
     def _update(self) -> tuple[float, float, float | None]:
         """One step, taken or rejected: the loss, the norm of the filtered gradient, and the raw one's cosine."""
         place, config = self.place, self.config
-        example = self.objective.batch(Stream.TRAINING, place.attempt, place.phase, self.step, size=config.batch)
+        where = (place.attempt, place.phase, self.step)
+        example = self.objective.batch(Stream.TRAINING, *where, size=config.batch, task=self._task)
         self._optimizer.zero_grad()
         loss = self.objective.loss(self._parameter, example)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from torch.func import functional_call, jacrev, vmap
 
 from precisionlab import distributed
 from precisionlab.models import Backbone, ModelConfig
-from precisionlab.tasks import Example, Task
+from precisionlab.tasks import CurriculumTask, Example, Task
 
 VALIDATION_PROBLEMS = 2048
 JACOBIAN_CHUNK = 256
@@ -72,18 +72,23 @@ class Objective:
         )
         return torch.cat([parameter.detach().flatten() for parameter in start.parameters()]).to(self.device)
 
-    def batch(self, stream: Stream, *place: int, size: int) -> Example:
-        """The batch that belongs to a place in the run.
+    def batch(self, stream: Stream, *place: int, size: int, task: Task | None = None) -> Example:
+        """The batch that belongs to a place in the run. Training in the first phase follows the task's curriculum.
 
         Args:
             stream: What the batch is for.
-            place: Such as (attempt, phase, step); the same place gives the same batch.
+            place: Such as (attempt, phase, step), which training gives; the same place gives the same batch.
             size: Number of problems.
+            task: What to draw from; None for the task itself.
 
         Returns:
             The batch, on the device.
         """
-        example = self.task.sample(size, generator=self._generator(stream, *place), dtype=self.dtype)
+        generator, task = self._generator(stream, *place), task or self.task
+        if isinstance(task, CurriculumTask) and stream is Stream.TRAINING and place[1] == 0:
+            example = task.sample_at(place[2], size, generator=generator, dtype=self.dtype)
+        else:
+            example = task.sample(size, generator=generator, dtype=self.dtype)
         return Example(example.prompt.to(self.device), example.target.to(self.device))
 
     def predict(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
@@ -134,6 +139,8 @@ class Objective:
         Returns:
             (B·out_features, P).
         """
+        if not len(prompt):  # the share of a process where there are more processes than problems
+            return theta.new_zeros(0, self.parameters)
         rows: torch.Tensor = self._jacobian(theta, prompt)
         return rows.reshape(-1, self.parameters)
 
