@@ -8,7 +8,8 @@ Convergence: for 0 < η < 2/σ₁², ‖x_k − x*‖ <= max(|1 − η σ₁²|,
 Limiting accuracy: about ¼ κ² u ‖x‖ in the residual form and twice that in the Gram form, at the best step. Both end
     when η‖g‖ falls below the last bit of x, where an error along vₙ may still be κ² u; the Gram form also rounds G.
 Stopping: R1, R2 or R3 of `solvers.iteration`, R3 after 10 iterations; form "gram", which has no r, stops by R3 or where
-    ‖g‖ <= τ ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖).
+    ‖g‖ <= τ ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖). R4 where the step is the solver's own: the iterates then end in a cycle, mostly
+    of two, up to ¼ κ² u ‖x‖ wide.
 Rank: a deficient A is flagged; the iterates then converge to the minimiser nearest to x0.
 
 Reference: Cauchy (1847); Nocedal and Wright, Numerical Optimization, 2nd ed. (2006), section 3.3; Higham, Accuracy and
@@ -21,7 +22,7 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 
 from solvers import fused
-from solvers.iteration import frobenius, iterate, paige_saunders, ruled, stalled
+from solvers.iteration import frobenius, iterate, paige_saunders, ruled, stalled, watched
 from solvers.products import gram, matvec, norm, rmatvec
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
@@ -79,7 +80,8 @@ def iterates(
         if tuple(tensor.shape) != tuple(wants):
             raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, wants {tuple(wants)} to fit A")
     step = (step_size,) if isinstance(step_size, torch.Tensor) else ()
-    if fused.chosen(backend, A, b, x0, *step, columns=n, entries=m * n):
+    gpu = ("iterates", m, n, form == "gram")
+    if fused.chosen(backend, A, b, x0, *step, columns=n, entries=m * n, gpu=gpu):
         return _iterates_fused(A, b, x0, step_size, steps, form=form)
     return iterates_eager(A, b, x0, step_size, steps, form=form)
 
@@ -125,6 +127,10 @@ class _State(NamedTuple):
     r_norm: torch.Tensor
     best: torch.Tensor  # the smallest ‖g‖ so far
     idle: torch.Tensor  # iterations since then
+    kept: torch.Tensor  # an earlier iterate, for rule R4
+    age: torch.Tensor
+    back: torch.Tensor  # whether x has returned to it
+    contracts: torch.Tensor  # by more than rounding
     A: torch.Tensor
     b: torch.Tensor
     eta: torch.Tensor
@@ -166,11 +172,13 @@ class GradientDescent(Solver):
         eps = torch.finfo(A.dtype).eps
         tolerance = eps / 2 if self.tolerance is None else self.tolerance
         noise = max(A.shape[-2:]) * eps
+        zero = torch.zeros_like(problem.matrix_exponent)
         if self.step_size is None:
-            eta = best_step(problem.A)
+            low, high = extreme_singular_values(problem.A)
+            eta, contracts = _best(low, high), (low / torch.where(high == 0, 1.0, high)).square() > noise
         else:
             given = torch.full_like(problem.b[:, 0], self.step_size)
-            eta = ldexp(given, 2 * problem.matrix_exponent)
+            eta, contracts = ldexp(given, 2 * problem.matrix_exponent), zero.bool()
         by_gram = self.form == "gram"
         system = gram(problem.A) if by_gram else problem.A
         right = rmatvec(problem.A, problem.b) if by_gram else problem.b
@@ -183,9 +191,10 @@ class GradientDescent(Solver):
         def step(s: _State) -> _State:
             x = s.x + s.eta[:, None] * s.g
             g, r_norm = descent(s.A, s.b, x)
-            better = norm(g) < s.best
-            idle = torch.where(better, 0, s.idle + 1)
-            return s._replace(x=x, g=g, r_norm=r_norm, best=torch.minimum(norm(g), s.best), idle=idle)
+            g_norm = norm(g)
+            idle, best = torch.where(g_norm < s.best, 0, s.idle + 1), torch.minimum(g_norm, s.best)
+            kept, age, back = watched(x, s.kept, s.age)
+            return s._replace(x=x, g=g, r_norm=r_norm, best=best, idle=idle, kept=kept, age=age, back=back)
 
         def verdict(s: _State) -> torch.Tensor:
             g_norm, x_norm = norm(s.g), norm(s.x)
@@ -194,7 +203,7 @@ class GradientDescent(Solver):
             else:
                 met = paige_saunders(s.r_norm, g_norm, x_norm, s.A_norm, s.b_norm, tolerance)
             rest = stalled(s.idle, g_norm, x_norm, s.A_norm, s.b_norm, noise, _PATIENCE)
-            return ruled(met | rest, g_norm, x_norm)
+            return ruled(met | rest | (s.back & s.contracts), g_norm, x_norm)
 
         x = torch.zeros_like(problem.A[:, 0, :]) if problem.x0 is None else problem.x0
         g, r_norm = descent(system, right, x)
@@ -203,7 +212,11 @@ class GradientDescent(Solver):
             g=g,
             r_norm=r_norm,
             best=norm(g),
-            idle=torch.zeros_like(problem.matrix_exponent),
+            idle=zero,
+            kept=x,
+            age=zero,
+            back=zero.bool(),
+            contracts=contracts,
             A=system,
             b=right,
             eta=eta,
@@ -223,7 +236,10 @@ def best_step(A: torch.Tensor) -> torch.Tensor:
     Returns:
         (B,); 1 for a zero matrix, which any step solves.
     """
-    low, high = extreme_singular_values(A)
+    return _best(*extreme_singular_values(A))
+
+
+def _best(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     total = low**2 + high**2
     return torch.where(total == 0, 1.0, 2.0 / torch.where(total == 0, 1.0, total))
 

@@ -9,6 +9,9 @@ Stopping, unless a method says otherwise, with r = b − A x and the tolerance �
     R2  ‖Aᵀr‖ <= τ ‖A‖_F ‖r‖             x solves a least-squares problem as near as τ
     R3  ‖Aᵀr‖ had no new minimum for some iterations, and is at the level of its own rounding:
         ‖Aᵀr‖ <= max(m, n) eps ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖). Only for methods that say so.
+    R4  x has returned to an iterate of up to 32 steps ago, to the bit: a method whose next iterate depends on x alone
+        is then in a cycle, and nothing more will change. Only for methods that say so, and that contract by more than
+        rounding: such a cycle is as wide as rounding makes it.
 R1 or R2 makes x the exact solution for a change of relative size τ in A and b (Paige and Saunders): the forward error
 is at most about τ κ (1 + κ‖r‖/(‖A‖‖x‖)). Below τ ≈ u the rules ask for more than rounding lets r show.
 
@@ -27,6 +30,8 @@ from solvers.result import LstsqResult, Status
 RUNNING = -1
 """A verdict beside the values of `Status`."""
 
+_PERIOD = 32
+"""Steps that an iterate is kept to be compared with those that follow; cycles are rarely longer than four."""
 
 S = TypeVar("S", bound=tuple[torch.Tensor, ...])
 """A NamedTuple of tensors, the batch first in each, one of them called `x`."""
@@ -54,27 +59,43 @@ def iterate(
     """
     x = _iterate_of(state).clone()
     active = torch.arange(x.shape[0], device=x.device)
+    state = _paired(state)
     status = torch.full_like(active, int(Status.MAX_ITERATIONS))
     iterations = torch.zeros_like(active)
     trace = [x.clone()] if record else []
     for k in range(max_iterations + 1):
-        ruling = verdict(state)
+        count = len(active)
+        ruling = verdict(state)[:count]
         done = ruling != RUNNING
         if bool(done.any()):
             ended = active[done]
-            x[ended], status[ended], iterations[ended] = _iterate_of(state)[done], ruling[done], k
+            x[ended], status[ended], iterations[ended] = _iterate_of(state)[:count][done], ruling[done], k
             active = active[~done]
-            state = type(state)(*(part[~done] for part in state))
             if not len(active):
                 break
+            state = _paired(type(state)(*(part[:count][~done] for part in state)))
         if k == max_iterations:
-            x[active], iterations[active] = _iterate_of(state), k
+            x[active], iterations[active] = _iterate_of(state)[: len(active)], k
             break
         state = step(state)
         if record:
-            x[active] = _iterate_of(state)
+            x[active] = _iterate_of(state)[: len(active)]
             trace.append(x.clone())
     return LstsqResult(x=x, status=status, iterations=iterations, trace=torch.stack(trace) if record else None)
+
+
+def _paired(state: S) -> S:
+    """A single problem beside itself: products with a batch of one sum in another order, see `solvers.products`.
+
+    Args:
+        state: any.
+
+    Returns:
+        A state of at least two problems.
+    """
+    if _iterate_of(state).shape[0] != 1:
+        return state
+    return type(state)(*(torch.cat([part, part]) for part in state))
 
 
 def _iterate_of(state: Any) -> torch.Tensor:
@@ -130,6 +151,21 @@ def stalled(
         Booleans, (B,).
     """
     return (idle >= patience) & (g_norm <= noise * A_norm * (A_norm * x_norm + b_norm))
+
+
+def watched(x: torch.Tensor, kept: torch.Tensor, age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rule R4's memory, one step on.
+
+    Args:
+        x: the new iterate, (B, n).
+        kept: an earlier one, (B, n).
+        age: steps that it has been kept, (B,), integer.
+
+    Returns:
+        The iterate to keep from now on, its age, and whether x has returned to the one kept, (B,).
+    """
+    renew = age >= _PERIOD
+    return torch.where(renew[:, None], x, kept), torch.where(renew, 0, age + 1), (x == kept).all(dim=-1)
 
 
 def ruled(met: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
