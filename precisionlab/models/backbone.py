@@ -2,6 +2,9 @@
 
     X₀ = read_in(prompt) + positions;   X_{l+1} = X_l + mixer_l(X_l);   emitted = read_out(X_L at the reading token)
 
+A looped model goes on from its own answer, so that one block of layers does k steps of an algorithm (Yang et al., ICLR
+2024, arXiv 2311.12424).
+
 LayerNorm before each mixer, a perceptron after it, and no residual connections are switches for ablations.
 
 Positions. "token-type" gives one vector to token 0, one to the reading token where that is the last, and another to all
@@ -92,6 +95,18 @@ class Backbone(nn.Module):
         features = self.read_in.in_features
         if prompt.dim() != 3 or prompt.shape[-1] != features:
             raise ValueError(f"prompt: got shape {tuple(prompt.shape)}, want (batch, tokens, {features})")
+        emitted = self._once(prompt)
+        for _ in range(self.config.loops - 1):
+            emitted = self._once(self._replaced(prompt, emitted))
+        return emitted
+
+    def _replaced(self, prompt: torch.Tensor, iterate: torch.Tensor) -> torch.Tensor:
+        """The prompt with an answer where the iterate stood."""
+        place = 0 if self.config.reads == "first" else -1
+        token = torch.cat([iterate, prompt[:, place, iterate.shape[-1] :]], dim=-1).unsqueeze(1)
+        return torch.cat([token, prompt[:, 1:]] if place == 0 else [prompt[:, :-1], token], dim=1)
+
+    def _once(self, prompt: torch.Tensor) -> torch.Tensor:
         x = self.read_in(prompt) + self._positions(prompt.shape[1])
         norms: Iterator[nn.Module] = iter(self.norms) if self.norms else itertools.repeat(nn.Identity())
         for layer, mixer in enumerate(self.mixers):

@@ -30,6 +30,8 @@ class ModelConfig:
         mlp: Hidden features of the two-layer perceptron after each mixer, as a multiple of the width; 0 for none.
         layer_norm: Whether each mixer and perceptron reads normalised tokens, and so the read-out.
         residual: Whether layers add to the tokens, rather than replace them.
+        loops: How many times over the layers are applied, each time on the prompt in which the answer has taken the
+            place of the iterate: the first features of the token it is read from.
     """
 
     mixer: str = "linear-attention"
@@ -47,11 +49,16 @@ class ModelConfig:
     mlp: Annotated[int, Field(ge=0, le=64)] = 0
     layer_norm: bool = False
     residual: bool = True
+    loops: Annotated[int, Field(gt=0, le=2**10)] = 1
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"heads must divide width, got heads={self.heads} and width={self.width}")
         if self.causal and self.reads == "first":
             raise ValueError("a causal model's first token sees no other: set reads = 'last'")
+        if self.loops > 1 and self.reads == "all":
+            raise ValueError(
+                "loops: an answer from every token takes no iterate's place: set reads = 'first' or 'last'"
+            )
         if self.prefix and not self.causal:
             raise ValueError(f"prefix: got {self.prefix} in a model that is not causal, whose tokens see all others")

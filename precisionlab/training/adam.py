@@ -55,6 +55,7 @@ class Adam:
         threshold: Gradient signal below which the rate is divided by the factor, not multiplied.
         smallest_rate: Below which the gradient signal does not take the rate.
         active_rows: Rows of the training problems that are not zero; None draws them as the task does.
+        unroll: Loops of the model and steps of the task while this phase lasts; None for all.
     """
 
     kind: Literal["adam"] = "adam"
@@ -76,6 +77,7 @@ class Adam:
     threshold: Annotated[float, Field(ge=-1, le=1)] = 0.9
     smallest_rate: PositiveFloat = 1e-10
     active_rows: PositiveInt | None = None
+    unroll: PositiveInt | None = None
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "AdamRun":
         """Begin.

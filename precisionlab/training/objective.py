@@ -5,7 +5,9 @@ stopped and resumed therefore sees the same data as one that was not, with no ge
 processes of a group draw the same batches, and each computes with its share of them.
 """
 
+from dataclasses import replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +43,7 @@ class Objective:
     """
 
     def __init__(self, model: ModelConfig, task: Task, *, dtype: torch.dtype, device: str, seed: int) -> None:
-        self.task, self.dtype, self.device, self.seed = task, dtype, device, seed
+        self.task, self.dtype, self.device, self.seed, self._config = task, dtype, device, seed, model
         self.model = Backbone(
             model, in_features=task.in_features, out_features=task.out_features, tokens=task.tokens, dtype=dtype
         ).to(device)
@@ -51,6 +53,19 @@ class Objective:
         self.parameters = sum(self._sizes)
         self._validation = self.batch(Stream.VALIDATION, size=VALIDATION_PROBLEMS)
         self._jacobian = vmap(jacrev(self._predict_one), in_dims=(None, 0), chunk_size=JACOBIAN_CHUNK)
+
+    def unrolled(self, steps: int) -> "Objective":
+        """The same parameters on an easier task: fewer loops of the model, and as many steps of the algorithm.
+
+        Args:
+            steps: Of both.
+
+        Returns:
+            The objective.
+        """
+        fewer: Any = self.task  # only a task of several steps is asked for fewer
+        model, task = replace(self._config, loops=steps), replace(fewer, steps=steps)
+        return Objective(model, task, dtype=self.dtype, device=self.device, seed=self.seed)
 
     def initial(self, attempt: int) -> torch.Tensor:
         """Random starting weights.

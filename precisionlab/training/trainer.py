@@ -85,8 +85,9 @@ def fit(
     start, before = time.perf_counter(), progress.elapsed
     run: PhaseRun | None = None
     while progress.ended is None:
-        run = run or _enter(objective, phases[progress.place.phase], progress)
-        row = run.advance()
+        phase = phases[progress.place.phase]
+        run = run or _enter(_own(objective, phase), phase, progress)
+        row = _judged(run.advance(), objective, run, phase)
         elapsed = time.perf_counter() - start
         changes = _recorded(progress, run, phases[progress.place.phase].kind, row, before + elapsed)
         if run.outcome is not None:
@@ -96,6 +97,19 @@ def fit(
         if time_limit is not None and distributed.agreed(elapsed >= time_limit):
             return
         run = run if run.outcome is None else None
+
+
+def _own(objective: Objective, config: PhaseConfig) -> Objective:
+    """What a phase descends: the objective, or the same with fewer steps of the algorithm."""
+    steps: int | None = getattr(config, "unroll", None)
+    return objective if steps is None else objective.unrolled(steps)
+
+
+def _judged(row: Row, objective: Objective, run: PhaseRun, config: PhaseConfig) -> Row:
+    """A row whose error is that of the whole task, whatever its phase descends."""
+    if getattr(config, "unroll", None) is None:
+        return row
+    return row | {"unrolled_mse": row["mse"], "mse": objective.validation_mse(run.theta)}
 
 
 def _enter(objective: Objective, config: PhaseConfig, progress: Progress) -> PhaseRun:

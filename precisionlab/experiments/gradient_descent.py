@@ -1,0 +1,60 @@
+"""k steps of gradient descent from one prompt, k = 1, 2, 4, 8: a block of layers, looped.
+
+Nothing but x₀ is given: between two loops the model's own answer takes its place in the prompt. Training first learns
+one step to the floor (`unroll`), then all k at once, judged by x_k alone.
+"""
+
+from precisionlab.experiments.experiment import Experiment
+from precisionlab.models import ModelConfig
+from precisionlab.tasks import GradientDescent
+from precisionlab.training.adam import Adam
+from precisionlab.training.gauss_newton import GaussNewton
+
+STEPS = (1, 2, 4, 8)
+
+
+def linear_attention(steps: int) -> Experiment:
+    """Linear attention, k loops of two layers.
+
+    Args:
+        steps: k.
+
+    Returns:
+        The experiment.
+    """
+    return Experiment(
+        name=f"linear-attention/gradient-descent-{steps}",
+        summary=f"Linear attention, looped, emits the iterate {steps} steps of gradient descent on (n = 5, N = 20)",
+        cost="about 30 s on 2 cores",
+        task=GradientDescent(n=5, rows=20, steps=steps),
+        model=ModelConfig(mixer="linear-attention", width=16, layers=2, heads=2, loops=steps),
+        phases=(Adam(steps=1500, until=3e-3, unroll=1), GaussNewton(unroll=1), GaussNewton(damping=1e-12, steps=8)),
+        attempts=8,
+    )
+
+
+def gated_convolution(steps: int) -> Experiment:
+    """Gated convolution, k loops of two layers.
+
+    Args:
+        steps: k.
+
+    Returns:
+        The experiment.
+    """
+    return Experiment(
+        name=f"gated-conv/gradient-descent-{steps}",
+        summary=f"Gated convolution, looped, emits the iterate {steps} steps of gradient descent on (n = 5, N = 20)",
+        cost="about 5 minutes on 2 cores",
+        task=GradientDescent(n=5, rows=20, steps=steps),
+        model=ModelConfig(mixer="gated-conv", width=32, layers=2, positions="none", loops=steps),
+        phases=(
+            Adam(steps=4000, learning_rate=3e-3, schedule="cosine", active_rows=4, unroll=1),
+            GaussNewton(residuals=0.4, unroll=1),
+            GaussNewton(residuals=0.1, damping=1e-12, steps=4),
+        ),
+        attempts=4,
+    )
+
+
+EXPERIMENTS = (*(linear_attention(steps) for steps in STEPS), *(gated_convolution(steps) for steps in STEPS))
