@@ -135,7 +135,8 @@ def train(
     except KeyboardInterrupt as stop:
         _stopped(directory, f"interrupted; the state is saved, {again}", code=143 if str(stop) else 130)
     except OSError as error:
-        _stopped(directory, f"error: {error.filename}: {error.strerror}; what was saved is whole, {again}", code=2)
+        told = f"error: {error.filename or directory}: {error.strerror or error}"
+        _stopped(directory, f"{told}; what was saved is whole, {again}", code=2)
     if not distributed.first():
         return
     click.echo(f"{run!r}")
@@ -196,7 +197,7 @@ def sweep(config: Path, out: Path, address: str | None, processes: int | None) -
     """
     from precisionlab import config as configs
     from precisionlab import sweep as sweeps
-    from precisionlab.training.checkpoints import read_text
+    from precisionlab.files import read_text
 
     varied = configs.loads(sweeps.SweepConfig, read_text(config), source=str(config))
 

@@ -27,15 +27,10 @@ from pydantic.dataclasses import dataclass as checked
 from precisionlab import config as configs
 from precisionlab.config import STRICT
 from precisionlab.experiments.experiment import Experiment
+from precisionlab.files import make_folder, read_text, remove_drafts, write_atomically
 from precisionlab.models import Backbone
 from precisionlab.precision import DTYPES, check_device, environment
-from precisionlab.training.checkpoints import (
-    load_checkpoint,
-    read_text,
-    remove_drafts,
-    save_checkpoint,
-    write_atomically,
-)
+from precisionlab.training.checkpoints import load_checkpoint, save_checkpoint
 from precisionlab.training.objective import Objective
 from precisionlab.training.phase import PhaseConfig
 from precisionlab.training.state import load_progress, save_progress
@@ -48,7 +43,7 @@ CONFIG, ENVIRONMENT, METRICS, MODEL, CARD = (
     "model.safetensors",
     "card.json",
 )
-STATE = "state"
+STATE, LOCK = "state", ".lock"
 METRICS_BYTES = 2**28
 """The largest table of metrics that is read."""
 
@@ -201,16 +196,22 @@ class RunDirectory:
 
         Raises:
             Occupied: If another process is training here.
+            OSError: If the folder cannot be made or written to, or its file system knows no locks.
         """
         import fcntl
 
-        self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
+        make_folder(self.path)
+        lock = self.path / LOCK
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:
+                # Bound to the open file: the system gives it back when the process ends, by whatever. So the file may
+                # stay, and must: a new one in its place would be another lock.
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Occupied(f"{self.path}: another process is training here") from None
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(lock)) from None
             remove_drafts(self.path)
             remove_drafts(self.path / STATE)
             yield

@@ -23,8 +23,8 @@ from precisionlab import config as configs
 from precisionlab import lab
 from precisionlab.config import STRICT
 from precisionlab.experiments import get
+from precisionlab.files import read_text, write_atomically
 from precisionlab.runs import Card, Occupied, RunConfig, RunDirectory
-from precisionlab.training.checkpoints import read_text, write_atomically
 
 SWEEP, RESULTS = "sweep.toml", "results.csv"
 LARGEST_SWEEP = 10_000

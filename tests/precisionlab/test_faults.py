@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import precisionlab
-from precisionlab import determinism, lab
+from precisionlab import determinism, files, lab
 from precisionlab.cli import main
 from precisionlab.runs import RunDirectory
 from precisionlab.tasks import Example, ExplicitGradient
@@ -117,11 +117,11 @@ def test_a_read_only_folder(unprivileged: Path) -> None:
 
 
 def test_a_folder_that_becomes_read_only(half: Path, whole: precisionlab.Run) -> None:
-    def read_only(**_: object) -> None:
+    def read_only(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "mkstemp", read_only)
+        patch.setattr(files, "_draft", read_only)
         told = one_line(invoke("--run-dir", half, "--resume"))
     assert told.startswith(f"error: {half}/metrics.jsonl: Read-only file system; what was saved is whole, go on with:")
     run = precisionlab.train(NAME, run_dir=half, resume=True, progress=False)
@@ -208,6 +208,21 @@ def test_a_damaged_model_is_not_loaded(half: Path) -> None:
 def test_a_second_process_is_refused(half: Path) -> None:
     with RunDirectory(half).locked():
         assert one_line(invoke("--run-dir", half, "--resume")) == f"error: {half}: another process is training here"
+
+
+def test_a_file_system_without_locks_is_named(half: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert one_line(invoke("--run-dir", half, "--resume")).startswith(f"error: {half}/.lock: No locks available;")
+
+
+def test_the_lock_is_given_back_on_failure(half: Path) -> None:
+    with pytest.raises(RuntimeError, match="gone wrong"), RunDirectory(half).locked():
+        raise RuntimeError("gone wrong")
+    with RunDirectory(half).locked():
+        assert (half / ".lock").stat().st_mode & 0o111 == 0
 
 
 def test_the_time_limit_says_how_to_go_on(tmp_path: Path) -> None:

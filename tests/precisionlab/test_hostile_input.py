@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import precisionlab
 from precisionlab import config as configs
-from precisionlab import zoo
+from precisionlab import files, zoo
 from precisionlab.cli import main
 from precisionlab.runs import Card, RunConfig, RunDirectory
 from precisionlab.training import checkpoints
@@ -93,7 +93,7 @@ def test_a_card_cannot_put_markup_into_a_notebook(sound: dict[str, bytes]) -> No
 
 
 def test_a_card_without_end(run: Path, tmp_path: Path) -> None:
-    (run / "card.json").write_bytes(b" " * (2 * checkpoints.TEXT_BYTES))
+    (run / "card.json").write_bytes(b" " * (2 * files.TEXT_BYTES))
     assert "longer than the 1048576 bytes it may have" in load_is_refused(run, tmp_path)
 
 

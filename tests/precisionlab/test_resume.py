@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import precisionlab
-from precisionlab import determinism, lab
+from precisionlab import determinism, files, lab
 from precisionlab.runs import RunDirectory
-from precisionlab.training import checkpoints, trainer
+from precisionlab.training import trainer
 
 from .small import NAME, SMALL, settings
 
@@ -87,7 +87,7 @@ def test_the_power_cut_at_any_rename(whole: precisionlab.Run, tmp_path: Path, ca
         _cut_at(cut, call, before=before)
         with pytest.raises(_Cut):
             precisionlab.train(NAME, run_dir=tmp_path / "run", progress=False, **SMALL)
-    assert before <= any(tmp_path.rglob(f".*{checkpoints.PART}"))
+    assert before <= any(tmp_path.rglob(f".*{files.PART}"))
     precisionlab.train(NAME, run_dir=tmp_path / "run", resume=True, progress=False)
     assert_same(tmp_path / "run", whole)
 
