@@ -1,0 +1,229 @@
+"""Weights of gated convolution that emit gradients and steps of gradient descent exactly.
+
+A layer multiplies what a token holds with what a filter brings from all tokens. In the plain form (no projections, no
+residual) each feature is replaced by gate × filtered; three special cases are all that is needed:
+
+    product   a filter of the tap 1 at lag 0: a linear map of the token's features, times the feature
+    linear    a filter of zeros with bias 1: a linear map of the token's features
+    sum       a flat filter and a gate of 1: the feature's sum over all tokens
+
+`gradient_descent` goes by the residual. Features [a, b, x, p, g], 4n + 1 of them; a step takes three layers:
+
+    p_d ← a_d x_d        g_d ← a_d (Σ_e p_e − b)        g ← Σ over tokens of g/N;   then x ← x − η g
+
+the last along with the next step's first. This needs x₀ in every token. In the explicit-gradient prompt it stands in
+token 0 alone: one more layer multiplies by an indicator of token 0, which leaves x₀ there and zero elsewhere, and the
+first step's filters bring it to all tokens.
+
+`gram_gradient` goes by the Gram matrix G = AᵀA and takes two layers: every row forms its products a_d a_e and a_d b,
+the reading token sums them and multiplies by its own x₀. With a gate for each product one pair d < e would need two,
+G_de x_e for y_d and G_de x_d for y_e. One is enough, since
+
+    (G x)_d = Σ_{e≠d} G_de (x_e + x_d) + (G_dd − Σ_{e≠d} G_de) x_d,
+
+which makes n(n + 1)/2 products, and n for Aᵀb. The flat filter has a zero at lag 0, so that token 0 is not a row.
+The paper's form, without projections, can do it too: the read-in then copies features, and the read-out adds up pairs.
+
+Error: c u |A|ᵀ(|A||x| + |b|)/N with c about N + n by the residual; by the Gram matrix c u |x_d| Σ_e (|A|ᵀ|A|)_de/N
+comes in addition.
+
+Reference: Liu et al., ICLR 2025, arXiv 2503.12295: three BaseConv layers of width 4n + 1 with x₀ in every token.
+"""
+
+import torch
+
+from precisionlab.models.backbone import Backbone
+from precisionlab.models.config import ModelConfig
+from precisionlab.models.constructions.weights import Slots, blank, wire
+
+
+class _Layer:
+    """A gated convolution of zeros, written feature by feature."""
+
+    def __init__(self, weights: dict[str, torch.Tensor], layer: int) -> None:
+        name = f"mixers.{layer}."
+        self.gate, self.gate_bias = weights[f"{name}gate.weight"], weights[f"{name}gate.bias"]
+        self.taps, self.bias = weights[f"{name}taps.weight"], weights[f"{name}bias"]
+        self.lag_0 = self.taps.shape[1] // 2
+
+    def keep(self, slot: slice) -> None:
+        """Features stay as they are."""
+        self.taps[slot, self.lag_0] = 1.0
+        self.gate_bias[slot] = 1.0
+
+    def product(self, slot: slice) -> torch.Tensor:
+        """Features are multiplied; returns the rows of the gate, a linear map of the token, to be written."""
+        self.taps[slot, self.lag_0] = 1.0
+        return self.gate[slot]
+
+    def linear(self, slot: slice) -> torch.Tensor:
+        """Features are replaced; returns the rows of the gate, to be written."""
+        self.bias[slot] = 1.0
+        return self.gate[slot]
+
+    def sum(self, slot: slice, factor: float = 1.0) -> None:
+        """Features are summed over all tokens."""
+        self.taps[slot] = factor
+        self.gate_bias[slot] = 1.0
+
+
+def gradient_descent(
+    *,
+    n: int,
+    rows: int,
+    steps: int,
+    step_size: float | None,
+    every_token: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> Backbone:
+    """Emit k steps of gradient descent on ½‖A x − b‖²/N, or one gradient, by the residual and without projections.
+
+    Args:
+        n: Unknowns.
+        rows: N, by which sums are divided; prompts may have fewer rows.
+        steps: k.
+        step_size: η; None emits the gradient itself, which needs k = 1.
+        every_token: Whether the prompt is [a₁, b₁, x₀], …, [a_N, b_N, x₀], rather than the explicit-gradient prompt.
+        dtype: float32 or float64.
+
+    Returns:
+        A model of width 4n + 1 and 3k layers where x₀ is in every token, else 3k + 1.
+    """
+    slots, first = Slots.of(a=n, b=1, x=n, p=n, g=n), 0 if every_token else 1
+    config = ModelConfig(
+        mixer="gated-conv",
+        width=slots.width,
+        layers=3 * steps + first,
+        heads=1,
+        positions="none" if every_token else "token-type",
+        projections=False,
+        residual=False,
+    )
+    features, tokens = (2 * n + 1, rows) if every_token else (n + 1, rows + 1)
+    model, w = blank(config, in_features=features, out_features=n, tokens=tokens, dtype=dtype)
+    wire(w["read_in.weight"], slice(0, features), slice(0, features))
+    wire(w["read_in.weight"], slots["p"], slots["a"])
+    if not every_token:
+        wire(w["read_in.weight"], slots["x"], slots["a"])
+        _isolate(_Layer(w, 0), w["positions"], slots)
+    eta = 0.0 if step_size is None else step_size
+    for step in range(steps):
+        products, residuals, total = (_Layer(w, first + 3 * step + part) for part in range(3))
+        if step == 0 and not every_token:  # x and p hold x₀ at token 0, zero elsewhere
+            products.sum(slots["x"])
+            products.sum(slots["p"])
+            products.gate_bias[slots["p"]] = 0.0
+            wire(products.gate[slots["p"]], slice(0, n), slots["a"])
+        else:  # p holds a; g the gradient at x, or nothing at first
+            for gate in (products.linear(slots["x"]), products.product(slots["p"])):
+                wire(gate, slice(0, n), slots["x"])
+                wire(gate, slice(0, n), slots["g"], -eta)
+        wire(products.linear(slots["g"]), slice(0, n), slots["a"])
+        gate = residuals.product(slots["g"])
+        gate[:, slots["p"]] = 1.0
+        gate[:, slots["b"]] = -1.0
+        wire(residuals.linear(slots["p"]), slice(0, n), slots["a"])
+        total.sum(slots["g"], 1 / rows)
+        for layer, kept in ((products, "ab"), (residuals, "abx"), (total, "abxp")):
+            for name in kept:
+                layer.keep(slots[name])
+    if step_size is None:
+        wire(w["read_out.weight"], slice(0, n), slots["g"])
+    else:
+        wire(w["read_out.weight"], slice(0, n), slots["x"])
+        wire(w["read_out.weight"], slice(0, n), slots["g"], -eta)
+    return model
+
+
+def _isolate(layer: _Layer, positions: torch.Tensor, slots: Slots) -> None:
+    """Leave x₀ at token 0 alone, and no row there; the indicator of token 0 stands in the first feature of g."""
+    indicator = slots["g"].start
+    positions[0, indicator] = 1.0
+    for name in "xp":
+        layer.product(slots[name])[:, indicator] = 1.0
+    layer.product(slots["a"])[:, indicator] = -1.0
+    layer.gate_bias[slots["a"]] = 1.0
+    layer.keep(slots["b"])
+
+
+def gram_gradient(*, n: int, rows: int, projections: bool = True, dtype: torch.dtype = torch.float64) -> Backbone:
+    """Emit the least-squares gradient Aᵀ(A x₀ − b)/N in two layers, by the Gram matrix.
+
+    Args:
+        n: Unknowns.
+        rows: N, by which sums are divided; prompts may have fewer rows.
+        projections: Whether the layers have projections, and residual connections, or are the paper's without either.
+        dtype: float32 or float64.
+
+    Returns:
+        A model of width n(n + 1)/2 + 2n + 1.
+    """
+    pairs = [(d, e) for d in range(n) for e in range(d, n)]
+    slots = Slots.of(a=n, b=1, pairs=len(pairs), h=n)
+    config = ModelConfig(
+        mixer="gated-conv",
+        width=slots.width,
+        layers=2,
+        heads=1,
+        positions="none",
+        projections=projections,
+        residual=projections,
+    )
+    model, w = blank(config, in_features=n + 1, out_features=n, tokens=rows + 1, dtype=dtype)
+    row, made = slice(0, n + 1), slice(n + 1, slots.width)
+    wire(w["read_in.weight"], row, row)
+    first, second = _Layer(w, 0), _Layer(w, 1)
+    spread = w["mixers.0.value.weight"] if projections else w["read_in.weight"]
+    wire(spread, slots["h"], slots["a"])
+    gather = w["mixers.1.out.weight"][slots["h"]] if projections else w["read_out.weight"]
+    wire(gather, slice(0, n), slots["h"])
+    first.product(slots["h"])[:, slots["b"]] = 1.0
+    products = first.product(slots["pairs"])
+    for place, (d, e) in enumerate(pairs):
+        channel = slots["pairs"].start + place
+        spread[channel, d] = 1.0
+        gather[[d, e], channel] = 1.0
+        second.gate[channel, [d, e]] = 1.0
+        if d == e:
+            products[place, slots["a"]] = -1.0
+        products[place, e] = 1.0
+    second.gate_bias[slots["h"]] = -1.0
+    second.taps[made] = 1 / rows
+    second.taps[made, second.lag_0] = 0.0
+    if projections:
+        # At token 0 h is x₀ times b = 0, so that the answer finds it empty.
+        wire(w["mixers.0.out.weight"], made, made)
+        wire(w["mixers.1.value.weight"], made, made)
+        wire(w["read_out.weight"], slice(0, n), slots["h"])
+    else:
+        first.keep(slots["a"])
+    return model
+
+
+def square(*, dims: int, tokens: int, dtype: torch.dtype = torch.float64) -> Backbone:
+    """Emit the square of every token, feature by feature.
+
+    Args:
+        dims: Features of a token.
+        tokens: Tokens of a prompt, at most.
+        dtype: float32 or float64.
+
+    Returns:
+        A model of one layer.
+    """
+    config = ModelConfig(
+        mixer="gated-conv",
+        width=dims,
+        layers=1,
+        heads=1,
+        positions="none",
+        reads="all",
+        projections=False,
+        residual=False,
+    )
+    model, w = blank(config, in_features=dims, out_features=dims, tokens=tokens, dtype=dtype)
+    every, layer = slice(0, dims), _Layer(w, 0)
+    wire(w["read_in.weight"], every, every)
+    wire(layer.product(every), every, every)
+    wire(w["read_out.weight"], every, every)
+    return model

@@ -1,0 +1,74 @@
+"""How weights are written down: a backbone of zeros, its tensors by name, and features by what they hold."""
+
+from dataclasses import dataclass
+
+import torch
+
+from precisionlab.models.backbone import Backbone
+from precisionlab.models.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Which features of a token hold what.
+
+    Args:
+        ranges: Features by name.
+        width: Their number.
+    """
+
+    ranges: dict[str, slice]
+    width: int
+
+    @classmethod
+    def of(cls, **sizes: int) -> "Slots":
+        """Name features, one range after another.
+
+        Args:
+            **sizes: How many features each name has.
+
+        Returns:
+            The ranges.
+        """
+        ranges, start = {}, 0
+        for name, size in sizes.items():
+            ranges[name] = slice(start, start + size)
+            start += size
+        return cls(ranges, start)
+
+    def __getitem__(self, name: str) -> slice:
+        return self.ranges[name]
+
+
+def blank(
+    config: ModelConfig, *, in_features: int, out_features: int, tokens: int, dtype: torch.dtype
+) -> tuple[Backbone, dict[str, torch.Tensor]]:
+    """A backbone whose weights are all zero, to be written into.
+
+    Args:
+        config: Its shape.
+        in_features: Features of a prompt's token.
+        out_features: Features of the answer.
+        tokens: Tokens of a prompt.
+        dtype: float32 or float64.
+
+    Returns:
+        The backbone, and its weights by name: writing into these changes the backbone.
+    """
+    model = Backbone(config, in_features=in_features, out_features=out_features, tokens=tokens, dtype=dtype)
+    weights = model.state_dict()
+    for tensor in weights.values():
+        tensor.zero_()
+    return model.eval(), weights
+
+
+def wire(matrix: torch.Tensor, into: slice, source: slice, value: float = 1.0) -> None:
+    """Let a range of a linear map's outputs be a multiple of a range of its inputs.
+
+    Args:
+        matrix: The map's weight, (outputs, inputs); changed.
+        into: Outputs.
+        source: As many inputs.
+        value: The multiple.
+    """
+    matrix[into, source].fill_diagonal_(value)

@@ -1,0 +1,80 @@
+"""What mixers stand for, one product at a time, and how large the products are."""
+
+import torch
+from torch import nn
+
+from precisionlab.models import GatedConvolution, LinearAttention, SoftmaxAttention
+
+
+def by_the_formula(mixer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Mix (B, T, w) by loops over tokens and features."""
+    if isinstance(mixer, GatedConvolution):
+        return _convolution(mixer, tokens)
+    assert isinstance(mixer, LinearAttention | SoftmaxAttention)
+    return _attention(mixer, tokens)
+
+
+def sizes(mixer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Bounds on the sums of absolute products, of which a rounding error is a multiple: (B, 1, w).
+
+    Convolution by FFT rounds relative to all of a feature, and softmax to its largest value and largest score; so the
+    largest over the tokens is taken everywhere.
+    """
+    u = tokens.abs().amax(dim=1, keepdim=True)
+    if isinstance(mixer, GatedConvolution):
+        value, out = (matrix if isinstance(matrix, nn.Linear) else None for matrix in (mixer.value, mixer.out))
+        taps = mixer.taps().abs().sum(dim=-1)
+        mixed = _size(mixer.gate, u) * (_size(value, u) * taps + mixer.bias.abs())
+        return _size(out, mixed)
+    assert isinstance(mixer, LinearAttention | SoftmaxAttention)
+    q, k, v = (part.unflatten(-1, (mixer.heads, -1)) for part in _size(mixer.qkv, u).chunk(3, dim=-1))
+    scores = (q * k).sum(dim=-1, keepdim=True)
+    if isinstance(mixer, LinearAttention):
+        mixed = scores * v * (tokens.shape[1] if mixer.normalise == "none" else 1)
+    else:
+        mixed = (1 + 2 * scores) * v  # an error of δ in a score is one of 2δ in a weight, relative
+    return _size(mixer.out, mixed.flatten(-2))
+
+
+def _size(linear: nn.Linear | None, u: torch.Tensor) -> torch.Tensor:
+    if linear is None:
+        return u
+    size = u @ linear.weight.abs().mT
+    return size if linear.bias is None else size + linear.bias.abs()
+
+
+def _convolution(mixer: GatedConvolution, tokens: torch.Tensor) -> torch.Tensor:
+    _, length, _ = tokens.shape
+    h, value, gate = mixer.taps(), mixer.value(tokens), mixer.gate(tokens)
+    first = 0 if mixer.causal else -(h.shape[1] // 2)
+    products = torch.zeros_like(tokens)
+    for t in range(length):
+        filtered = mixer.bias.clone()
+        for place in range(h.shape[1]):
+            source = t - (first + place)
+            if 0 <= source < length:
+                filtered = filtered + h[:, place] * value[:, source]
+        products[:, t] = gate[:, t] * filtered
+    y: torch.Tensor = mixer.out(products)
+    return y
+
+
+def _attention(mixer: LinearAttention | SoftmaxAttention, tokens: torch.Tensor) -> torch.Tensor:
+    _, length, width = tokens.shape
+    q, k, v = mixer.qkv(tokens).chunk(3, dim=-1)
+    size = width // mixer.heads
+    mixed = torch.zeros_like(tokens)
+    for t in range(length):
+        seen = [s for s in range(length) if not mixer.causal or s <= t or s < mixer.prefix]
+        for head in range(mixer.heads):
+            part = slice(head * size, (head + 1) * size)
+            scores = torch.stack([(q[:, t, part] * k[:, s, part]).sum(-1) for s in seen], dim=-1)
+            if isinstance(mixer, SoftmaxAttention):
+                powers = (scores / size**0.5 - scores.amax(-1, keepdim=True) / size**0.5).exp()
+                weights = powers / powers.sum(-1, keepdim=True)
+            else:
+                weights = scores / length if mixer.normalise == "length" else scores
+            for place, s in enumerate(seen):
+                mixed[:, t, part] += weights[:, place, None] * v[:, s, part]
+    y: torch.Tensor = mixer.out(mixed)
+    return y
