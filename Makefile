@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test kills lint bench notebooks reports clean sanitize
+.PHONY: setup demo test kills lint bench notebooks reports docs clean sanitize
 
 setup: $(STAMP)
 
@@ -35,12 +35,33 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+# Every page of reports/ and the page that lists them, from saved results: nothing is measured again.
+reports: setup
+	$(BIN)/python -m precisionlab.reporting reports
+
+# Every notebook from a fresh kernel, outputs written back; each is bound to two minutes.
+notebooks: setup
+	OMP_NUM_THREADS=1 $(BIN)/jupyter execute --inplace --timeout=120 notebooks/*.ipynb
+
+# The documentation in build/docs/index.html; a warning is an error.
+docs: setup
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs build/docs
+
+bench: setup
+	$(BIN)/precisionlab bench kernels --json build/kernels.json
+
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# The kernels under the address and undefined-behaviour sanitizers, on a driver of their own: no Python inside.
+# The kernels under the sanitizers, on drivers without Python: the CPU's, and the GPU's run on the host. The thread sanitizer
+# sees a barrier that is missing in the latter.
+SANITIZE := -DCMAKE_BUILD_TYPE=Debug -DPRECISIONLAB_MODULE=OFF -DPRECISIONLAB_TESTS=ON -DPRECISIONLAB_CUDA=OFF
 sanitize:
-	cmake -S kernels -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DPRECISIONLAB_MODULE=OFF -DPRECISIONLAB_TESTS=ON \
+	cmake -S kernels -B build/sanitize $(SANITIZE) \
 	  -DCMAKE_CXX_FLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 	cmake --build build/sanitize --parallel 2
 	build/sanitize/kernels_driver
+	build/sanitize/device_driver
+	cmake -S kernels -B build/sanitize-threads $(SANITIZE) -DCMAKE_CXX_FLAGS="-O1 -g -fsanitize=thread"
+	cmake --build build/sanitize-threads --parallel 2 --target device_driver
+	build/sanitize-threads/device_driver
