@@ -68,7 +68,12 @@ def joined(device: str) -> Iterator[None]:
     if not launched() or dist.is_initialized():
         yield
         return
-    dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+    own = torch.device(own_device(device))
+    if own.type == "cuda":
+        torch.cuda.set_device(own)  # what is exchanged as an object travels through the current device
+        dist.init_process_group("nccl", device_id=own)
+    else:
+        dist.init_process_group("gloo")
     try:
         yield
     finally:
@@ -99,6 +104,21 @@ def norm(part: torch.Tensor) -> torch.Tensor:
         The norms over all.
     """
     return total(part.square()).sqrt() if size() > 1 else part
+
+
+def from_first(values: torch.Tensor) -> torch.Tensor:
+    """What the first process has.
+
+    Args:
+        values: This process's, of the same shape on every process; overwritten.
+
+    Returns:
+        The first process's.
+    """
+    if size() > 1:
+        values = values.contiguous()
+        dist.broadcast(values, src=0)
+    return values
 
 
 def share(rows: torch.Tensor) -> torch.Tensor:

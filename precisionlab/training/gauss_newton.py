@@ -234,9 +234,9 @@ class ScaledSystem:
         system = self._gram.clone()
         system.diagonal().add_(damping)
         factor, failed = torch.linalg.cholesky_ex(system)
-        if failed.item():
-            return None
+        # Each process has factorised alone, and on unlike processors the last bits may differ: the first one's counts.
         solution = torch.cholesky_solve(self._right.unsqueeze(-1), factor).squeeze(-1)
+        solution = distributed.from_first(torch.where(failed == 0, solution, torch.nan))
         if self._dual:
             own = solution[self._first_row : self._first_row + len(self._scaled)]
             solution = distributed.total(own @ self._scaled)

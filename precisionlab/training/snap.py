@@ -11,7 +11,7 @@ no model output. Which coefficients are left is the model's: nothing here knows 
 are left then makes up for what was dropped, and the phase stands only if that reaches the floor again: a term that was
 needed cannot be missed in silence.
 
-Cost: a few Jacobians.
+Cost: a few Jacobians, of which each of several processes computes its share; the system is small and solved by each.
 """
 
 from dataclasses import replace
@@ -21,6 +21,7 @@ import torch
 from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from precisionlab import distributed
 from precisionlab.config import STRICT
 from precisionlab.models import Backbone
 from precisionlab.polynomial import Polynomial, extract
@@ -125,10 +126,14 @@ class SnapRun:
         size = max(1, round(self.config.residuals * len(free)) // outputs)
         place = (self.place.attempt, self.place.phase, self.step)
         example = self.objective.batch(Stream.TRAINING, *place, size=size)
-        jacobian = self.objective.jacobian(self.theta, example.prompt)[:, free].double().cpu()
-        residual = (self.objective.predict(self.theta, example.prompt) - example.target).flatten().double().cpu()
-        step = torch.linalg.lstsq(jacobian, residual.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
-        self.theta = self.theta.index_add(0, free, -step.to(self.theta))
+        part = self.objective.share(example)
+        rows, _ = distributed.gathered(self.objective.jacobian(self.theta, part.prompt)[:, free].double())
+        error = self.objective.predict(self.theta, part.prompt) - part.target
+        residual, _ = distributed.gathered(error.flatten().double())
+        # On the CPU, where there is a solution of least norm; taken by all from the first, whatever its processor.
+        solved = torch.linalg.lstsq(rows.cpu(), residual.cpu().unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
+        step = distributed.from_first(solved.to(self.theta))
+        self.theta = self.theta.index_add(0, free, -step)
 
     def _free(self) -> torch.Tensor:
         """Places of the coefficients that are not zero."""

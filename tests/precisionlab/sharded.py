@@ -11,10 +11,16 @@ from precisionlab import distributed
 from precisionlab.training import Objective
 from precisionlab.training.gauss_newton import ScaledSystem
 from precisionlab.training.objective import Stream
+from precisionlab.training.phase import Outcome
+from precisionlab.training.snap import Snap
+
+from . import test_snap
 
 DAMPING = 1e-2
 PROBLEMS = {"dual": 31, "primal": 701}
 """Odd, so that the shares differ."""
+FEW = 3
+"""Fewer than four processes."""
 
 
 def quantities(objective: Objective) -> dict[str, torch.Tensor]:
@@ -35,7 +41,20 @@ def quantities(objective: Objective) -> dict[str, torch.Tensor]:
         step = ScaledSystem(objective.jacobian(theta, part.prompt), residual.detach()).solve(DAMPING)
         assert step is not None
         found[form] = step
+    few = objective.share(objective.batch(Stream.TRAINING, 0, 2, 0, size=FEW))
+    found["few"], _ = distributed.gathered(objective.jacobian(theta, few.prompt))
+    found["snap"] = snapped()
     return found
+
+
+def snapped() -> torch.Tensor:
+    """The snap phase's parameters at its end."""
+    subject = test_snap.objective()
+    run = Snap().start(subject, test_snap.mixed_solution(subject, noise=1e-11), test_snap.PLACE)
+    while run.outcome is None:
+        run.advance()
+    assert run.outcome is Outcome.REACHED
+    return run.theta
 
 
 def main(out: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import precisionlab
+from precisionlab import distributed
 from precisionlab.training.gauss_newton import FLOOR_ULPS
 
 from .sharded import DAMPING, PROBLEMS
@@ -48,6 +49,25 @@ def test_sums_over_shares_are_those_of_one_process(tmp_path: Path, processes: in
         assert found[name] <= residuals * U, name
     for name in PROBLEMS:
         assert found[name] <= residuals * U / DAMPING, name
+    # Rows are computed one problem at a time; a polish ends at the floor, wherever its rows came from.
+    for name in ("few", "snap"):
+        assert found[name] <= residuals * U, name
+
+
+def test_on_a_gpu_each_process_takes_its_own_before_the_group_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs two GPUs to run is at least said in the right order."""
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    done: list[object] = []
+    monkeypatch.setattr(torch.cuda, "set_device", done.append)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda backend, device_id=None: done.append((backend, device_id))
+    )
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: done.append("left"))
+    with distributed.joined("cuda"):
+        done.append(distributed.own_device("cuda"))
+    own = torch.device("cuda:1")
+    assert done == [own, ("nccl", own), "cuda:1", "left"]
 
 
 def test_two_processes_reach_the_floor_and_one_writes(tmp_path: Path) -> None:
