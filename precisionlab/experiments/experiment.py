@@ -8,7 +8,17 @@ from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
 from precisionlab.models import Backbone, ModelConfig
-from precisionlab.tasks import ExplicitGradient, GradientDescent, HeavyBall, NewtonSchulz, Primitive
+from precisionlab.tasks import (
+    ExplicitGradient,
+    GradientDescent,
+    HeavyBall,
+    InContextLeastSquares,
+    LeastSquares,
+    NewtonSchulz,
+    Ode,
+    Primitive,
+)
+from precisionlab.tasks.drawing import eased
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 from precisionlab.training.snap import Snap
@@ -20,7 +30,14 @@ LARGEST_JACOBIAN = 2**34
 
 Phase = Annotated[Adam | GaussNewton | Snap, Field(discriminator="kind")]
 TaskConfig = Annotated[
-    ExplicitGradient | GradientDescent | HeavyBall | NewtonSchulz | Primitive,
+    ExplicitGradient
+    | GradientDescent
+    | HeavyBall
+    | InContextLeastSquares
+    | LeastSquares
+    | NewtonSchulz
+    | Ode
+    | Primitive,
     Field(discriminator="kind"),
 ]
 
@@ -54,6 +71,13 @@ class Experiment:
             raise ValueError(
                 f"the task emits at {self.task.emits}, which model.reads = {self.model.reads!r} does not give"
             )
+        for phase in self.phases:
+            if isinstance(phase, Adam) and phase.active_rows is not None:
+                eased(self.task, phase.active_rows)
+        if self.model.loops > 1 and getattr(self.task, "steps", None) != self.model.loops:
+            raise ValueError(f"a model of {self.model.loops} loops needs a task of as many steps")
+        if not hasattr(self.task, "steps") and any(getattr(phase, "unroll", None) for phase in self.phases):
+            raise ValueError(f"unroll: the task {self.task.kind!r} has no steps of which a phase could take fewer")
         batch = max(phase.batch if isinstance(phase, Adam) else 2048 for phase in self.phases)
         prompts = batch * self.task.tokens * max(self.task.in_features, self.model.width)
         if prompts > LARGEST_BATCH:

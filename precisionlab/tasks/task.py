@@ -97,3 +97,21 @@ class SolverTask(Task, Protocol):
         Returns:
             The model's step, for problems rather than prompts.
         """
+
+
+@runtime_checkable
+class CurriculumTask(Task, Protocol):
+    """A task whose training examples become harder as training goes on."""
+
+    def sample_at(self, step: int, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
+        """Draw a batch for training.
+
+        Args:
+            step: Steps of training taken.
+            batch: Number of prompts, B.
+            generator: A CPU generator; the same state gives the same batch.
+            dtype: float32 or float64.
+
+        Returns:
+            The batch, of the shapes of `sample`.
+        """
