@@ -94,6 +94,7 @@ def list_command() -> None:
 @click.option("--time-limit", type=float, metavar="S", help="Stop after this many seconds; resume later.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Where to; runs/EXPERIMENT/seed-N by default.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the directory.")
+@click.option("--log", type=click.Choice(["tensorboard", "wandb"]), help="Send metrics on, into the run directory.")
 @click.option("--check-determinism", "twice", is_flag=True, help="Train twice, compare every bit, keep nothing.")
 def train(
     experiment: str,
@@ -103,6 +104,7 @@ def train(
     time_limit: float | None,
     run_dir: Path | None,
     resume: bool,
+    log: str | None,
     twice: bool,
 ) -> None:
     r"""Train EXPERIMENT and write a run directory.
@@ -116,8 +118,8 @@ def train(
 
     overrides = dict(config.parse_override(setting) for setting in settings)
     if twice:
-        if run_dir is not None or resume or time_limit is not None:
-            fail("--check-determinism keeps no run: leave --run-dir, --resume and --time-limit away")
+        if run_dir is not None or resume or log is not None or time_limit is not None:
+            fail("--check-determinism keeps no run: leave --run-dir, --resume, --log and --time-limit away")
         _train_twice(experiment, seed=seed, device=device, **overrides)
     directory = run_dir or Path("runs") / experiment / f"seed-{seed}"
     again = f"go on with: precisionlab train {experiment} --run-dir {directory} --resume"
@@ -130,6 +132,7 @@ def train(
                 run_dir=directory,
                 time_limit=time_limit,
                 resume=resume,
+                log=log,
                 **overrides,
             )
     except KeyboardInterrupt as stop:
@@ -301,20 +304,31 @@ def verify(name: str, max_condition: float, max_examples: int) -> None:
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["kernels"]))
+@click.argument("what", type=click.Choice(["kernels", "training"]))
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Where to; a plot beside it.")
-def bench(what: str, json_path: Path | None) -> None:
-    r"""Time the kernels against eager torch, torch.compile and torch.linalg; a disagreement is all it then reports.
+@click.option("--largest", type=click.IntRange(min=1), help="training: leave out models of more parameters.")
+def bench(what: str, json_path: Path | None, largest: int | None) -> None:
+    r"""Time the kernels against what they replace, or a Gauss-Newton step against the number of parameters.
+
+    kernels: against eager torch, torch.compile and torch.linalg; a disagreement is all it then reports.
+    training: with its peak memory, each size in a process of its own; minutes at 50,000 parameters.
 
     \b
     Example:
-      precisionlab bench kernels --json build/kernels.json
+      precisionlab bench training --largest 30000 --json build/training.json
     """
-    from precisionlab.benchmarks import kernels
-
-    del what  # the only one there is
     try:
-        table = kernels.run(json_path)
-    except (kernels.Disagreement, RuntimeError) as error:
+        if what == "training":
+            from precisionlab.benchmarks import training
+
+            tables = training.run(json_path, largest=largest)
+        elif largest is not None:
+            fail("--largest is for training")
+        else:
+            from precisionlab.benchmarks import kernels
+
+            tables = (kernels.run(json_path),)
+    except RuntimeError as error:
         fail(str(error))
-    click.echo(table.to_string(index=False))
+    for table in tables:
+        click.echo(table.to_string(index=False))

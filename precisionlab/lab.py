@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import pandas as pd
 
 import solvers
 from precisionlab import config as configs
-from precisionlab import distributed, measure, zoo
+from precisionlab import distributed, loggers, measure, zoo
 from precisionlab.experiments import REGISTRY, get
+from precisionlab.experiments.experiment import Experiment
 from precisionlab.precision import DTYPES, check_device, math_flags
 from precisionlab.progress import ProgressDisplay
 from precisionlab.reporting import Report
@@ -36,7 +37,7 @@ def experiments() -> list[str]:
 
 
 def train(
-    experiment: str,
+    experiment: str | Experiment,
     *,
     seed: int = 0,
     device: str = "cpu",
@@ -44,18 +45,20 @@ def train(
     time_limit: float | None = None,
     resume: bool = False,
     progress: bool = True,
+    log: str | None = None,
     **overrides: Any,
 ) -> Run:
     """Train a model.
 
     Args:
-        experiment: One of `experiments()`.
+        experiment: One of `experiments()`, or one of your own.
         seed: Of weights and data; the same seed gives the same bits on the same machine and thread count.
         device: A torch device.
         run_dir: Where the run's files go; None keeps it in memory.
         time_limit: Seconds after which training stops; with a `run_dir` it can be resumed.
         resume: Whether to go on with the run in `run_dir`, whose own settings then hold.
         progress: Whether to show the error falling.
+        log: Where metrics are sent on to: "tensorboard" or "wandb", as files in the `run_dir`; None for nowhere.
         **overrides: Settings by path or by last part: ``width=24``, ``**{"phases.adam.steps": 500}``.
 
     Returns:
@@ -64,17 +67,23 @@ def train(
     Raises:
         ValueError: If a name, an override or an option is not allowed, or the directory does not fit.
     """
-    config = RunConfig(experiment=configs.override(get(experiment), overrides), seed=_checked_seed(seed), device=device)
+    base = experiment if isinstance(experiment, Experiment) else get(experiment)
+    config = RunConfig(experiment=configs.override(base, overrides), seed=_checked_seed(seed), device=device)
     check_device(device)
     if time_limit is not None and not time_limit > 0:
         raise ValueError(f"time_limit: got {time_limit}, want a positive number of seconds")
     if run_dir is None and resume:
         raise ValueError("resume: there is nothing to resume without a run_dir")
+    if log is not None and run_dir is None:
+        raise ValueError(f"log: {log} writes into a run directory; give a run_dir")
     with distributed.joined(device):
         if run_dir is None or not distributed.first():
             return _train(config, None, time_limit, display=progress and distributed.first())
         directory, overridden = RunDirectory(Path(run_dir)), bool(overrides)
-        return _train_in(directory, config, time_limit, resume=resume, overridden=overridden, display=progress)
+        with loggers.opened(log, directory.path, config) as on_row:
+            return _train_in(
+                directory, config, time_limit, resume=resume, overridden=overridden, display=progress, on_row=on_row
+            )
 
 
 def load(name_or_run_dir: str | Path) -> Run:
@@ -227,6 +236,7 @@ def _train_in(
     resume: bool,
     overridden: bool,
     display: bool,
+    on_row: Callable[[Progress], None],
 ) -> Run:
     """Train with a run directory, as the one process that writes there."""
     if resume and not directory.started:
@@ -238,10 +248,17 @@ def _train_in(
             config = _resumed(directory, config, overridden=overridden)
         else:
             directory.begin(config)
-        return _train(config, directory, time_limit, display=display)
+        return _train(config, directory, time_limit, display=display, on_row=on_row)
 
 
-def _train(config: RunConfig, directory: RunDirectory | None, time_limit: float | None, *, display: bool) -> Run:
+def _train(
+    config: RunConfig,
+    directory: RunDirectory | None,
+    time_limit: float | None,
+    *,
+    display: bool,
+    on_row: Callable[[Progress], None] = lambda _: None,
+) -> Run:
     config = distributed.agreed(config)
     experiment, device = config.experiment, distributed.own_device(config.device)
     with math_flags():
@@ -258,9 +275,10 @@ def _train(config: RunConfig, directory: RunDirectory | None, time_limit: float 
         progress = distributed.agreed(progress).to(device)
         saved = time.perf_counter()
 
-        def on_row(progress: Progress) -> None:
+        def on_each_row(progress: Progress) -> None:
             nonlocal saved
             shown.update(progress)
+            on_row(progress)
             if directory is not None and time.perf_counter() - saved >= SECONDS_BETWEEN_SAVES:
                 directory.save(progress, objective)
                 saved = time.perf_counter()
@@ -273,7 +291,7 @@ def _train(config: RunConfig, directory: RunDirectory | None, time_limit: float 
                     attempts=experiment.attempts,
                     progress=progress,
                     time_limit=time_limit,
-                    on_row=on_row,
+                    on_row=on_each_row,
                 )
             finally:
                 if directory is not None:

@@ -1,0 +1,113 @@
+"""Model cards of the shipped checkpoints, made from what each says of itself: ``python -m precisionlab.zoo.cards``.
+
+A card is the README.md beside the weights: front matter as model hubs read it, then what the model is, how well it was
+measured to do and how to use it.
+"""
+
+import json
+from pathlib import Path
+
+import precisionlab
+from precisionlab import zoo
+from precisionlab.config import dumps
+from precisionlab.files import write_atomically
+from precisionlab.runs import ENVIRONMENT, Run, RunConfig
+
+README = "README.md"
+
+_TEMPLATE = """---
+license: mit
+library_name: precisionlab
+tags: [least-squares, learned-solver, {mixer}, {dtype}]
+model-index:
+- name: {name}
+  results:
+  - task: {{type: regression, name: {task}}}
+    dataset: {{type: synthetic, name: "{problems:,} fresh problems"}}
+    metrics: [{{type: mse, value: {mse}}}]
+---
+# {name}
+
+{summary}.
+
+| | |
+| --- | --- |
+| parameters | {parameters:,} |
+| dtype | {dtype} |
+| MSE of what it emits, on {problems:,} fresh problems | {mse} |
+| training | {seconds:.0f} s, seed {seed}, {attempts}; ended: {ended} |
+| trained with | precisionlab {version}, torch {torch}, {processor}, {threads} |
+
+The error is against targets computed above the model's precision, on problems that training did not see.
+
+```python
+import precisionlab
+
+run = precisionlab.load("{name}")  # .model, .metrics, .card
+solver = precisionlab.load_solver("{name}")  # solver.solve(A, b)
+```
+
+Made again by `{command}`, from this configuration:
+
+```toml
+{config}
+```
+"""
+
+
+def render(run: Run, environment: dict[str, object]) -> str:
+    """Write a model card.
+
+    Args:
+        run: The checkpoint.
+        environment: What it was trained with, as its ``environment.json`` says.
+
+    Returns:
+        Markdown with front matter.
+    """
+    card, model, versions = run.card, run.experiment.model, environment.get("versions", {})
+    known = versions if isinstance(versions, dict) else {}
+    return _TEMPLATE.format(
+        name=card.name,
+        summary=card.summary,
+        task=run.experiment.task.kind,
+        mixer=model.mixer,
+        dtype=card.dtype,
+        parameters=card.parameters,
+        problems=card.test_problems,
+        mse="not measured" if card.test_mse is None else f"{card.test_mse:.1e}",
+        seconds=card.seconds,
+        seed=card.seed,
+        attempts="1 start" if card.attempts == 1 else f"{card.attempts} starts",
+        ended=card.ended,
+        version=known.get("precisionlab", "unknown"),
+        torch=known.get("torch", "unknown"),
+        processor=environment.get("processor", "processor unknown"),
+        threads=f"threads: {environment.get('threads', 'unknown')}",
+        command=card.command,
+        config=dumps(RunConfig(experiment=run.experiment, seed=card.seed)).strip(),
+    )
+
+
+def written(folder: Path) -> str:
+    """The card that a checkpoint's folder should hold.
+
+    Args:
+        folder: The checkpoint's.
+
+    Returns:
+        Markdown with front matter.
+    """
+    return render(precisionlab.load(folder), json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8")))
+
+
+def main() -> None:
+    """Write the card of every shipped checkpoint."""
+    for name in zoo.names():
+        folder = zoo.path(name)
+        assert folder is not None
+        write_atomically(folder / README, written(folder).encode())
+
+
+if __name__ == "__main__":
+    main()
