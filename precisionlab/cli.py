@@ -304,30 +304,45 @@ def verify(name: str, max_condition: float, max_examples: int) -> None:
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["kernels", "training"]))
+@click.argument("what", type=click.Choice(["kernels", "training", "solve"]))
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Where to; a plot beside it.")
 @click.option("--largest", type=click.IntRange(min=1), help="training: leave out models of more parameters.")
-def bench(what: str, json_path: Path | None, largest: int | None) -> None:
-    r"""Time the kernels against what they replace, or a Gauss-Newton step against the number of parameters.
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="kernels: which; the CPU's by default.")
+@click.option("--case", "only", metavar="TEXT", help="kernels: only operations with this in their name.")
+@click.option("--scale", type=click.FloatRange(min=0, min_open=True), help="kernels: multiplies the batch sizes.")
+def bench(
+    what: str, json_path: Path | None, largest: int | None, device: str | None, only: str | None, scale: float | None
+) -> None:
+    r"""Time the kernels against what they replace, a Gauss-Newton step against its size, or every solver.
 
     kernels: against eager torch, torch.compile and torch.linalg; a disagreement is all it then reports.
     training: with its peak memory, each size in a process of its own; minutes at 50,000 parameters.
+    solve: direct methods against torch.linalg, iterative ones against SciPy; wrong answers are all it then reports.
 
     \b
     Example:
+      precisionlab bench solve --json build/solve.json
+      precisionlab bench kernels --case report
+      precisionlab bench kernels --device cuda --json build/cuda.json
       precisionlab bench training --largest 30000 --json build/training.json
     """
     try:
         if what == "training":
+            if not (device is only is scale is None):
+                fail("--device, --case and --scale are for kernels")
             from precisionlab.benchmarks import training
 
             tables = training.run(json_path, largest=largest)
         elif largest is not None:
             fail("--largest is for training")
+        elif what == "solve":
+            from precisionlab.benchmarks import solve as contests
+
+            tables = (contests.run(json_path),)
         else:
             from precisionlab.benchmarks import kernels
 
-            tables = (kernels.run(json_path),)
+            tables = (kernels.run(json_path, device=device or "cpu", only=only or "", scale=scale or 1.0),)
     except RuntimeError as error:
         fail(str(error))
     for table in tables:

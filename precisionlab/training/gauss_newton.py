@@ -17,7 +17,8 @@ Three choices take it to the floor from nearly every start; docs/precision.md ha
 - Each step is judged on a batch of its own. The batch that made it is nearly interpolated by any step at all.
 
 Cost: with R residuals and P parameters, min(R, P) R P + min(R, P)³/3 operations and 8 R P bytes a step: the system is
-solved in its smaller form, the dual (Jₛ Jₛᵀ + λ I) where R < P. Both forms give the same step.
+solved in its smaller form, the dual (Jₛ Jₛᵀ + λ I) where R < P. Both forms give the same step. Where the Jacobian would
+exceed 1 GiB, the dual system is made from blocks of its columns (`blocked_system`): 8 R² bytes and 1 GiB.
 
 Reference: Marquardt, SIAM J. Appl. Math. 11 (1963); Chamberlain, Powell, Lemarechal and Pedersen, The watchdog
 technique for forcing convergence in algorithms for constrained optimization, Math. Prog. Study 16 (1982).
@@ -32,6 +33,8 @@ from pydantic.dataclasses import dataclass
 from precisionlab import distributed
 from precisionlab.config import STRICT
 from precisionlab.tasks import Example
+from precisionlab.training.blocked_system import BlockedSystem
+from precisionlab.training.gradient_signal import GradientSignal, lost
 from precisionlab.training.objective import Objective, Stream
 from precisionlab.training.phase import Outcome, Place, State
 
@@ -43,6 +46,8 @@ FLOOR_ULPS = 16
 """An error within this many units of roundoff of the target's size is near enough the floor to stop at it."""
 RUNAWAY = 1e-2
 """An excursion whose error exceeds this fraction of the target's mean square has left the basin."""
+DENSE_JACOBIAN = 2**27
+"""Numbers in a Jacobian that is held whole, 1 GiB; a larger one is made by blocks."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -57,6 +62,8 @@ class GaussNewton:
         excursion: Steps that an error above the best may be followed for.
         patience: Steps without progress, near the floor, after which the floor is reached.
         stall: Steps without progress, above it, after which the phase gives up.
+        solver: Whether the Jacobian is held whole or made by blocks; "auto" decides by its size.
+        unroll: Loops of the model and steps of the task while this phase lasts; None for all.
     """
 
     kind: Literal["gauss-newton"] = "gauss-newton"
@@ -66,6 +73,8 @@ class GaussNewton:
     excursion: NonNegativeInt = 3
     patience: PositiveInt = 3
     stall: PositiveInt = 30
+    solver: Literal["auto", "dense", "blocked"] = "auto"
+    unroll: PositiveInt | None = None
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "GaussNewtonRun":
         """Begin.
@@ -96,6 +105,7 @@ class GaussNewtonRun:
         self._damping = config.damping
         self._mse = float("inf")
         self._idle, self._rejected = 0, 0
+        self._signal, self._diagnostics = GradientSignal(theta), dict[str, float | None]()
         self._batch = max(1, round(config.residuals * objective.parameters) // objective.outputs)
         u = torch.finfo(objective.dtype).eps / 2
         scale = objective.target_mean_square()
@@ -105,8 +115,9 @@ class GaussNewtonRun:
         """Take one step.
 
         Returns:
-            mse (of the best point), damping, accepted: whether the step led to a new best, and rejected: 1 where the
-            batch gave no finite system.
+            mse (of the best point), damping, accepted: whether the step led to a new best, rejected: 1 where the batch
+            gave no finite system; and of the batch and its step gradient_norm, cosine with the gradient before it, and
+            lost, the fraction of the weights that rounding left as they were.
         """
         accepted = self._update()
         self.step += 1
@@ -119,7 +130,8 @@ class GaussNewtonRun:
             self.outcome = Outcome.STALLED
         elif self.step >= self.config.steps:
             self.outcome = Outcome.EXHAUSTED
-        return {"mse": mse, "damping": self._damping, "accepted": accepted, "rejected": self._rejected}
+        row = {"mse": mse, "damping": self._damping, "accepted": accepted, "rejected": self._rejected}
+        return row | self._diagnostics
 
     def state(self) -> State:
         """All that `restore` needs.
@@ -135,6 +147,7 @@ class GaussNewtonRun:
             "mse": self._mse,
             "idle": self._idle,
             "step": self.step,
+            **self._signal.state(),
         }
 
     def restore(self, state: State) -> None:
@@ -147,6 +160,7 @@ class GaussNewtonRun:
         self._trial, self._depth = torch.as_tensor(state["trial"]).clone(), int(state["depth"])
         self._damping, self._mse = float(state["damping"]), float(state["mse"])
         self._idle, self.step = int(state["idle"]), int(state["step"])
+        self._signal.restore(state)
 
     @torch.no_grad()
     def _update(self) -> bool:
@@ -178,17 +192,42 @@ class GaussNewtonRun:
 
     def _stepped(self, example: Example) -> torch.Tensor | None:
         """The step from the trial point, damped enough to be factorised; None where the system is not finite."""
-        part = self.objective.share(example)
-        jacobian = self.objective.jacobian(self._trial, part.prompt).double()
-        residual = (self.objective.predict(self._trial, part.prompt) - part.target).flatten().double()
-        system = ScaledSystem(jacobian, residual)
+        system = self._system(example)
+        self._diagnostics = {"gradient_norm": None, "cosine": None, "lost": None}
         if not system.finite:
             return None
+        gradient = system.gradient
+        self._diagnostics["gradient_norm"] = float(torch.linalg.vector_norm(gradient))
+        self._diagnostics["cosine"] = self._signal.take(gradient.to(self._trial.dtype))
         while (step := system.solve(self._damping)) is None:
             if self._damping >= LARGEST_DAMPING:
                 return self._trial
             self._damping = min(self._damping * 10, LARGEST_DAMPING)
-        return self._trial - step.to(self._trial.dtype)
+        stepped = self._trial - step.to(self._trial.dtype)
+        self._diagnostics["lost"] = lost(self._trial, stepped, step)
+        return stepped
+
+    @property
+    def residuals(self) -> int:
+        """Residuals in a step's batch, R."""
+        return self._batch * self.objective.outputs
+
+    @property
+    def solver(self) -> str:
+        """How the system is made: "dense" or "blocked"."""
+        if self.config.solver != "auto":
+            return self.config.solver
+        parameters = self.objective.parameters
+        large = self.residuals < parameters and self.residuals * parameters > DENSE_JACOBIAN
+        return "blocked" if large else "dense"
+
+    def _system(self, example: Example) -> "ScaledSystem | BlockedSystem":
+        if self.solver == "blocked":
+            return BlockedSystem(self.objective, self._trial, example)
+        part = self.objective.share(example)
+        jacobian = self.objective.jacobian(self._trial, part.prompt).double()
+        residual = (self.objective.predict(self._trial, part.prompt) - part.target).flatten().double()
+        return ScaledSystem(jacobian, residual)
 
 
 class ScaledSystem:
@@ -206,6 +245,7 @@ class ScaledSystem:
         lengths = distributed.norm(torch.linalg.vector_norm(jacobian, dim=0))
         # A column that is zero to working precision keeps a length large enough to make its step zero.
         self._lengths = lengths.clamp_min(1e-14 * float(lengths.max()) or 1.0)
+        self._residual = residual
         self._scaled = jacobian.div_(self._lengths)
         residuals, self._first_row = distributed.gathered(residual)
         self._dual = len(residuals) < len(lengths)
@@ -221,6 +261,13 @@ class ScaledSystem:
     def finite(self) -> bool:
         """Whether the system holds neither NaN nor infinity."""
         return bool(self._gram.isfinite().all()) and bool(self._right.isfinite().all())
+
+    @property
+    def gradient(self) -> torch.Tensor:
+        """The gradient of the mean squared error, (P,)."""
+        product = distributed.total(self._residual @ self._scaled)
+        count = distributed.total(product.new_full((), len(self._residual)))
+        return product * self._lengths * (2 / count)
 
     def solve(self, damping: float) -> torch.Tensor | None:
         """The step S⁻¹ (Jₛᵀ Jₛ + λ I)⁻¹ Jₛᵀ r.
