@@ -71,7 +71,7 @@ def _factor_and_solve(
         Solutions, which matrices are rank-deficient, and which problems need scaling or sorting.
     """
     m, n = A.shape[-2:]
-    if fused.chosen(backend, A, b, columns=n, entries=m * n):
+    if fused.chosen(backend, A, b, columns=n, entries=m * n, gpu=("householder", m, n)):
         from solvers.fused.householder import householder
 
         x, R, rows = householder(A, b)

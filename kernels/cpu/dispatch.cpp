@@ -59,10 +59,11 @@ constexpr double THREAD_WORTH = 4e5;  // multiply-adds that pay for starting a t
 // their number.
 template <class Task>
 bool share_out(const Task& task, std::int64_t groups, double work, int threads, const Kernel<Task>& kernel) {
+  if (groups < 1) return true;
   const auto worth = static_cast<std::int64_t>(1 + work / THREAD_WORTH);
   std::int64_t parts = threads < 1 ? 1 : threads;
   if (parts > worth) parts = worth;
-  if (parts > groups) parts = groups > 0 ? groups : 1;
+  if (parts > groups) parts = groups;
   // Whole cache lines for each thread, and one line between neighbours.
   const std::size_t bytes = static_cast<std::size_t>((kernel.workspace(task) + 15) / 8) * 64;
   auto* memory = static_cast<char*>(std::aligned_alloc(64, bytes * static_cast<std::size_t>(parts)));
@@ -140,7 +141,15 @@ bool run(const Level& level, const ConvolutionTask& task, int threads) {
   }
   const double sums = task.backward ? 3 : 1;
   const double work = sums / LANES * task.batch * task.tokens * task.width * (task.taps + 4.0);
-  return share_out(task, (task.batch + CONVOLUTION_CHUNK - 1) / CONVOLUTION_CHUNK, work, threads, level.convolution);
+  const std::int64_t chunks = convolution_chunks(task), size = (std::int64_t(task.taps) + 1) * task.width;
+  if (!share_out(task, chunks, work, threads, level.convolution)) return false;
+  if (!task.backward) return true;
+  // A chunk after the other: the order of the sum is then the same on any number of threads.
+  for (std::int64_t e = 0; e < size; ++e) task.sums[e] = 0.0;
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    for (std::int64_t e = 0; e < size; ++e) task.sums[e] = task.sums[e] + task.partials[chunk * size + e];
+  }
+  return true;
 }
 
 }  // namespace precisionlab

@@ -52,6 +52,10 @@ void run_group(const IteratesTask& t, std::int64_t group, const Group& w) {
     chebyshev.theta = step;
     gather(t.spread + first, 1, 1, rows, &chebyshev.delta);
   }
+  if (t.watch.resumed) {
+    gather(t.watch.direction + first * n, n, n, rows, direction);
+    gather(t.watch.rho + first, 1, 1, rows, &chebyshev.rho);
+  }
   // An iterate is spread into one stage while the one before leaves the other: its loads then find finished stores.
   double* stage = w.staged;
   double* waiting = w.staged + LANES * n + LANES;
@@ -65,12 +69,17 @@ void run_group(const IteratesTask& t, std::int64_t group, const Group& w) {
     }
     if (t.gram) {
       gram_gradient<Lanes, D>(w.G, w.c, n, x, g);
+    } else if (t.watch.norms != nullptr) {
+      Lanes squares[2];
+      watched_gradient<Lanes, D>(w.A, w.b, t.m, n, x, g, squares);
+      store_some(squares[0], t.watch.norms + 2 * k * t.batch + first, rows);
+      store_some(squares[1], t.watch.norms + (2 * k + 1) * t.batch + first, rows);
     } else {
       residual_gradient<Lanes, D>(w.A, w.b, t.m, n, x, g);
     }
     if (!t.chebyshev) {
       descend<Lanes, D>(step, g, n, x);
-    } else if (k == 0) {
+    } else if (k == 0 && !t.watch.resumed) {
       chebyshev.first<D>(g, n, direction, x);
     } else {
       chebyshev.next<D>(g, n, direction, x);
@@ -79,6 +88,11 @@ void run_group(const IteratesTask& t, std::int64_t group, const Group& w) {
   if (t.every && t.steps > 0) flush(waiting, n, rows, past_cache, out + (t.steps - 1) * plane);
   spread(x, n, stage);
   flush(stage, n, rows, false, out + (t.every ? t.steps * plane : 0));
+  if (t.watch.direction != nullptr) {
+    spread(direction, n, stage);
+    flush(stage, n, rows, false, t.watch.direction + first * n);
+    store_some(chebyshev.rho, t.watch.rho + first, rows);
+  }
 }
 
 template <int D>

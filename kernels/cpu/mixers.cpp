@@ -19,13 +19,6 @@ PL_INLINE Lanes load_some(const double* p, int count) {
   return Lanes::load(lane);
 }
 
-PL_INLINE void store_some(Lanes value, double* p, int count) {
-  if (count >= 8) return value.store(p);
-  double lane[8];
-  value.store(lane);
-  for (int i = 0; i < count; ++i) p[i] = lane[i];
-}
-
 // Rows of `width` doubles, `stride` apart, to a tile whose rows are padded(width) long.
 PL_INLINE void load_rows(const double* source, std::int64_t stride, int rows, int width, double* tile) {
   const int wide = padded(width);
@@ -107,11 +100,12 @@ __attribute__((noinline)) void product(const double* a, std::int64_t a_row, std:
   }
 }
 
-// No query sees a token after its own: the queries are those of the last tokens.
-void hide_future(double* scores, int queries, int tokens) {
-  const int wide = padded(tokens);
-  for (int i = 0; i < queries; ++i) {
-    for (int s = tokens - queries + i + 1; s < tokens; ++s) scores[i * wide + s] = 0.0;
+// No query sees a token after its own but those of the prefix.
+void hide_future(const AttentionTask& t, double* scores) {
+  const int wide = padded(t.tokens);
+  for (int i = 0; i < t.queries; ++i) {
+    const int next = t.start + i + 1;
+    for (int s = next > t.prefix ? next : t.prefix; s < t.tokens; ++s) scores[i * wide + s] = 0.0;
   }
 }
 
@@ -120,14 +114,13 @@ std::int64_t attention_doubles(const AttentionTask& t) {
   return tall * (6 * wide + 2 * tall);
 }
 
-// Scores S = q kᵀ/T (T tokens), y = S v: two products of T²d, against the two of T d² with the d×d state; T is smaller here.
-// Backward: dv = Sᵀ dy, dS = dy vᵀ/T, dq = dS k, dk = dSᵀ q. A group is one sequence of one head.
+// Scores S = scale q kᵀ, y = S v: two products of T²d for T tokens, against the two of T d² with the d×d state; T is
+// smaller here. Backward: dv = Sᵀ dy, dS = scale dy vᵀ, dq = dS k, dk = dSᵀ q. A group is one sequence of one head.
 void attention(const AttentionTask& t, std::int64_t first, std::int64_t last, double* workspace) {
   const int wide = padded(t.width), tall = padded(t.tokens > t.queries ? t.tokens : t.queries);
   const int seen = padded(t.tokens), size = tall * wide;
   double *const q = workspace, *const k = q + size, *const v = k + size, *const dy = v + size, *const flip = dy + size;
   double *const out = flip + size, *const scores = out + size, *const slopes = scores + tall * tall;
-  const double scale = 1.0 / t.tokens;
   for (std::int64_t group = first; group < last; ++group) {
     const std::int64_t sequence = group / t.heads, head = group % t.heads;
     const auto at = [&](const Sequences& s) { return s.data + sequence * s.batch + head * s.head; };
@@ -135,8 +128,8 @@ void attention(const AttentionTask& t, std::int64_t first, std::int64_t last, do
     load_rows(at(t.k), t.k.token, t.tokens, t.width, k);
     load_rows(at(t.v), t.v.token, t.tokens, t.width, v);
     transpose_tile(k, t.tokens, t.width, flip);
-    product(q, wide, 1, flip, seen, t.queries, t.width, seen, scale, scores, seen);
-    if (t.causal) hide_future(scores, t.queries, t.tokens);
+    product(q, wide, 1, flip, seen, t.queries, t.width, seen, t.scale, scores, seen);
+    if (t.causal) hide_future(t, scores);
     if (!t.backward) {
       product(scores, seen, 1, v, wide, t.queries, t.tokens, wide, 1.0, out, wide);
       store_rows(out, t.queries, t.width, at(t.y), t.y.token);
@@ -146,8 +139,8 @@ void attention(const AttentionTask& t, std::int64_t first, std::int64_t last, do
     product(scores, 1, seen, dy, wide, t.tokens, t.queries, wide, 1.0, out, wide);
     store_rows(out, t.tokens, t.width, at(t.dv), t.dv.token);
     transpose_tile(v, t.tokens, t.width, flip);
-    product(dy, wide, 1, flip, seen, t.queries, t.width, seen, scale, slopes, seen);
-    if (t.causal) hide_future(slopes, t.queries, t.tokens);
+    product(dy, wide, 1, flip, seen, t.queries, t.width, seen, t.scale, slopes, seen);
+    if (t.causal) hide_future(t, slopes);
     product(slopes, seen, 1, k, wide, t.queries, t.tokens, wide, 1.0, out, wide);
     store_rows(out, t.queries, t.width, at(t.dq), t.dq.token);
     product(slopes, 1, seen, q, wide, t.tokens, t.queries, wide, 1.0, out, wide);
@@ -161,12 +154,12 @@ std::int64_t convolution_doubles(const ConvolutionTask& t) {
   return LANES * (5 * std::int64_t(t.tokens) + 2 * std::int64_t(t.taps) + 1);
 }
 
-// sums[s] = bias + Σ_k h_k u_(s−k)
-PL_INLINE void convolve(const Lanes* u, const Lanes* h, Lanes bias, int tokens, int taps, Lanes* sums) {
-  for (int s = 0; s < tokens; ++s) {
+// sums[s] = bias + Σ_k h_k u_(s−first−k)
+PL_INLINE void convolve(const ConvolutionTask& t, const Lanes* u, const Lanes* h, Lanes bias, Lanes* sums) {
+  for (int s = 0; s < t.tokens; ++s) {
     Lanes sum = bias;
-    const int reach = s + 1 < taps ? s + 1 : taps;
-    for (int k = 0; k < reach; ++k) sum = madd(h[k], u[s - k], sum);
+    const Range range = taps_before(t, s);
+    for (int k = range.from; k < range.to; ++k) sum = madd(h[k], u[s - t.first - k], sum);
     sums[s] = sum;
   }
 }
@@ -185,7 +178,7 @@ void convolution(const ConvolutionTask& t, std::int64_t first, std::int64_t last
       for (std::int64_t sequence = begin; sequence < end; ++sequence) {
         const std::int64_t at = sequence * t.tokens * t.width + c;
         for (int s = 0; s < t.tokens; ++s) u[s] = load_some(t.u + at + std::int64_t(s) * t.width, some);
-        convolve(u, h, bias, t.tokens, t.taps, z);
+        convolve(t, u, h, bias, z);
         if (!t.backward) {
           for (int s = 0; s < t.tokens; ++s) {
             const std::int64_t here = at + std::int64_t(s) * t.width;
@@ -202,13 +195,14 @@ void convolution(const ConvolutionTask& t, std::int64_t first, std::int64_t last
         }
         for (int s = 0; s < t.tokens; ++s) {
           Lanes sum(0.0);
-          const int reach = t.tokens - s < t.taps ? t.tokens - s : t.taps;
-          for (int k = 0; k < reach; ++k) sum = madd(h[k], dz[s + k], sum);
+          const Range range = taps_after(t, s);
+          for (int k = range.from; k < range.to; ++k) sum = madd(h[k], dz[s + t.first + k], sum);
           store_some(sum, t.du + at + std::int64_t(s) * t.width, some);
         }
-        for (int k = 0; k < t.taps && k < t.tokens; ++k) {
+        for (int k = 0; k < t.taps; ++k) {
           Lanes sum = dh[k];
-          for (int s = k; s < t.tokens; ++s) sum = madd(dz[s], u[s - k], sum);
+          const Range range = tokens_under(t, k);
+          for (int s = range.from; s < range.to; ++s) sum = madd(dz[s], u[s - t.first - k], sum);
           dh[k] = sum;
         }
       }

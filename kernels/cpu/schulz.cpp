@@ -36,6 +36,7 @@ void run_group(const SchulzTask& t, std::int64_t group, double* workspace) {
     }
     if (k < t.steps) schulz_step<Lanes, D, WIDTH<D>>(A, m, n, X, P);
   }
+  if (t.defect != nullptr) store_some(schulz_defect<Lanes, D, WIDTH<D>>(A, m, n, X, P), t.defect + first, rows);
 }
 
 template <int D>

@@ -32,6 +32,14 @@ PL_INLINE void gather(const double* source, std::int64_t stride, int count, int 
   }
 }
 
+// The first `count` of eight lanes, to `count` neighbours.
+PL_INLINE void store_some(Lanes value, double* p, int count) {
+  if (count >= 8) return value.store(p);
+  double lane[8];
+  value.store(lane);
+  for (int i = 0; i < count; ++i) p[i] = lane[i];
+}
+
 // Ask for memory that the next lane group will read, while this one computes.
 PL_INLINE void expect_reads(const double* source, std::int64_t doubles) {
   for (std::int64_t k = 0; k < doubles; k += 8) __builtin_prefetch(source + k, 0, 2);

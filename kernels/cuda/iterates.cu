@@ -1,26 +1,30 @@
 // Iterates of gradient descent and Chebyshev's method on the GPU, from the bodies that the CPU runs.
 //
-// Residual form: four lanes a problem, each holding every fourth row in registers; a partial gradient is summed over the
-// four by two shuffles, in a fixed order. Gram form: one thread a problem. A warp's iterates pass through shared memory,
-// so that they are written as whole sectors.
-#include "precisionlab/device.h"
+// Residual form: a team of 4 or 32 lanes a problem, each holding every 4th or 32nd row in registers; the partial gradients
+// are summed over the team by shuffles, in a fixed order. Gram form: one thread a problem. A warp's iterates pass through
+// shared memory, so that they are written as whole sectors.
+#include "launch.h"
 #include "precisionlab/iterates.h"
 
 namespace precisionlab::device {
 
 namespace {
 
-constexpr int BLOCK = 128, WARPS = BLOCK / 32, QUAD = 4;
+constexpr int BLOCK = 128, WARPS = BLOCK / WARP, QUAD = 4;
 constexpr unsigned ALL = 0xffffffffu;
 
-// The iterates of a warp's PROBLEMS problems, `leader` lanes holding them, to out (PROBLEMS, D) without gaps.
+// The iterates of a warp's PROBLEMS problems, `leader` lanes holding them, to out (PROBLEMS, n) without gaps; n <= D.
 template <int D, int PROBLEMS>
-__device__ __forceinline__ void emit(const double* x, int slot, bool leader, std::int64_t left, double* stage,
+__device__ __forceinline__ void emit(const double* x, int n, int slot, bool leader, std::int64_t left, double* stage,
                                      double* out) {
   __syncwarp();
-  if (leader) each<D>(D, [&](int j) { stage[slot * D + j] = x[j]; });
+  if (leader) {
+    each<D>(D, [&](int j) {
+      if (j < n) stage[slot * n + j] = x[j];
+    });
+  }
   __syncwarp();
-  const int size = D * static_cast<int>(left < PROBLEMS ? left : PROBLEMS);
+  const int size = n * static_cast<int>(left < PROBLEMS ? left : PROBLEMS);
 #pragma unroll
   for (int k = 0; k < (D * PROBLEMS + 31) / 32; ++k) {
     const int at = k * 32 + threadIdx.x % 32;
@@ -28,24 +32,24 @@ __device__ __forceinline__ void emit(const double* x, int slot, bool leader, std
   }
 }
 
-template <int D, int PROBLEMS, class Gradient>
-__device__ __forceinline__ void descend_and_emit(const IteratesTask& t, std::int64_t first, int slot, bool leader,
-                                                 const Gradient& gradient) {
+template <bool CHEBYSHEV, int D, int PROBLEMS, class Gradient>
+__device__ __forceinline__ void descend_and_emit(const IteratesTask& t, int n, std::int64_t first, int slot,
+                                                 bool leader, const Gradient& gradient) {
   __shared__ double stages[WARPS][PROBLEMS * D];
   double* const stage = stages[threadIdx.x / 32];
   const std::int64_t left = t.batch - first, problem = first + (slot < left ? slot : left - 1);
   double x[D], g[D], direction[D];
-  each<D>(D, [&](int j) { x[j] = t.x0[problem * D + j]; });
+  each<D>(D, [&](int j) { x[j] = j < n ? t.x0[problem * n + j] : 0.0; });
   const double step = t.step[problem];
-  Chebyshev<double> chebyshev{step, t.chebyshev ? t.spread[problem] : 0.0, 0.0};
-  double* out = t.out + first * D;
+  Chebyshev<double> chebyshev{step, CHEBYSHEV ? t.spread[problem] : 0.0, 0.0};
+  double* out = t.out + first * n;
   for (int k = 0; k < t.steps; ++k) {
     if (t.every) {
-      emit<D, PROBLEMS>(x, slot, leader, left, stage, out);
-      out += t.batch * D;
+      emit<D, PROBLEMS>(x, n, slot, leader, left, stage, out);
+      out += t.batch * n;
     }
     gradient(x, g);
-    if (!t.chebyshev) {
+    if constexpr (!CHEBYSHEV) {
       descend<double, D>(step, g, D, x);
     } else if (k == 0) {
       chebyshev.first<D>(g, D, direction, x);
@@ -53,37 +57,38 @@ __device__ __forceinline__ void descend_and_emit(const IteratesTask& t, std::int
       chebyshev.next<D>(g, D, direction, x);
     }
   }
-  emit<D, PROBLEMS>(x, slot, leader, left, stage, out);
+  emit<D, PROBLEMS>(x, n, slot, leader, left, stage, out);
 }
 
-// ROWS rows a lane; rows beyond m are zero and add nothing.
-template <int ROWS, int D>
-__global__ void __launch_bounds__(BLOCK) residual_form(IteratesTask t) {
-  constexpr int PROBLEMS = 32 / QUAD;
-  const int lane = threadIdx.x % QUAD, slot = threadIdx.x % 32 / QUAD;
-  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * WARPS + threadIdx.x / 32) * PROBLEMS;
+// ROWS rows a lane. Rows beyond m are zero and add nothing; with a team of a whole warp, so are columns beyond n.
+template <bool CHEBYSHEV, int TEAM, int ROWS, int D>
+__global__ void __launch_bounds__(BLOCK, CHEBYSHEV ? 2 : 1) residual_form(IteratesTask t) {
+  constexpr int PROBLEMS = WARP / TEAM;
+  const int n = TEAM == WARP ? t.n : D;
+  const int lane = threadIdx.x % TEAM, slot = threadIdx.x % WARP / TEAM;
+  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * WARPS + threadIdx.x / WARP) * PROBLEMS;
   if (first >= t.batch) return;  // the whole warp
   const std::int64_t left = t.batch - first, problem = first + (slot < left ? slot : left - 1);
   double A[ROWS * D], b[ROWS];
   each<ROWS>(ROWS, [&](int r) {
-    const int i = r * QUAD + lane;
-    const double* const row = t.A + (problem * t.m + i) * D;
-    each<D>(D, [&](int j) { A[r * D + j] = i < t.m ? row[j] : 0.0; });
+    const int i = r * TEAM + lane;
+    const double* const row = t.A + (problem * t.m + i) * n;
+    each<D>(D, [&](int j) { A[r * D + j] = i < t.m && j < n ? row[j] : 0.0; });
     b[r] = i < t.m ? t.b[problem * t.m + i] : 0.0;
   });
-  descend_and_emit<D, PROBLEMS>(t, first, slot, lane == 0, [&](const double* x, double* g) {
+  descend_and_emit<CHEBYSHEV, D, PROBLEMS>(t, n, first, slot, lane == 0, [&](const double* x, double* g) {
     residual_gradient<double, D, ROWS>(A, b, ROWS, D, x, g);
     each<D>(D, [&](int j) {
-      g[j] += __shfl_xor_sync(ALL, g[j], 1);
-      g[j] += __shfl_xor_sync(ALL, g[j], 2);
+#pragma unroll
+      for (int other = 1; other < TEAM; other *= 2) g[j] = g[j] + __shfl_xor_sync(ALL, g[j], other);
     });
   });
 }
 
-template <int D>
+template <bool CHEBYSHEV, int D>
 __global__ void __launch_bounds__(BLOCK) gram_form(IteratesTask t) {
-  const int slot = threadIdx.x % 32;
-  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * WARPS + threadIdx.x / 32) * 32;
+  const int slot = threadIdx.x % WARP;
+  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * WARPS + threadIdx.x / WARP) * WARP;
   if (first >= t.batch) return;
   const std::int64_t left = t.batch - first, problem = first + (slot < left ? slot : left - 1);
   double G[D * D], c[D];
@@ -104,58 +109,57 @@ __global__ void __launch_bounds__(BLOCK) gram_form(IteratesTask t) {
       if (k < j) G[j * D + k] = G[k * D + j];
     });
   });
-  descend_and_emit<D, 32>(t, first, slot, true,
-                          [&](const double* x, double* g) { gram_gradient<double, D>(G, c, D, x, g); });
+  const auto gradient = [&](const double* x, double* g) { gram_gradient<double, D>(G, c, D, x, g); };
+  descend_and_emit<CHEBYSHEV, D, WARP>(t, D, first, slot, true, gradient);
 }
 
-using Launch = void (*)(const IteratesTask&, cudaStream_t);
+using Kernel = void (*)(IteratesTask);
 
+// What fits the registers, about 2 (ROWS (D + 1) + 4 D) of them within 255, found by ptxas to spill nothing.
+struct Choice {
+  Kernel descent, chebyshev;
+  int problems, rows, columns;  // of a warp; at most
+  bool exact;                   // whether `columns` is all it takes
+};
+
+template <int D>
+constexpr Choice BY_GRAM = {gram_form<false, D>, gram_form<true, D>, WARP, 1 << 24, D, true};
 template <int ROWS, int D>
-void launch(const IteratesTask& t, cudaStream_t stream) {
-  constexpr int PROBLEMS = WARPS * (ROWS > 0 ? 32 / QUAD : 32);
-  const auto blocks = static_cast<unsigned>((t.batch + PROBLEMS - 1) / PROBLEMS);
-  if constexpr (ROWS > 0) {
-    residual_form<ROWS, D><<<blocks, BLOCK, 0, stream>>>(t);
-  } else {
-    gram_form<D><<<blocks, BLOCK, 0, stream>>>(t);
-  }
-}
+constexpr Choice BY_FOUR = {residual_form<false, QUAD, ROWS, D>, residual_form<true, QUAD, ROWS, D>,
+                                  WARP / QUAD, ROWS * QUAD, D, true};
+template <int ROWS, int D>
+constexpr Choice BY_WARP = {residual_form<false, WARP, ROWS, D>, residual_form<true, WARP, ROWS, D>,
+                                  1, ROWS * WARP, D, false};
 
-// What fits the registers: ROWS (D + 1) + 4 D doubles and addresses within 255 registers, found by ptxas to spill nothing.
-Launch find(const IteratesTask& t) {
-  struct Entry {
-    int n;
-    Launch by_rows[5];  // Gram, then up to 8, 20, 32 and 64 rows
-  };
-  static constexpr Entry table[] = {
-      {1, {launch<0, 1>, launch<2, 1>, launch<5, 1>, launch<8, 1>, launch<16, 1>}},
-      {2, {launch<0, 2>, launch<2, 2>, launch<5, 2>, launch<8, 2>, launch<16, 2>}},
-      {3, {launch<0, 3>, launch<2, 3>, launch<5, 3>, launch<8, 3>, launch<16, 3>}},
-      {4, {launch<0, 4>, launch<2, 4>, launch<5, 4>, launch<8, 4>, nullptr}},
-      {5, {launch<0, 5>, launch<2, 5>, launch<5, 5>, launch<8, 5>, nullptr}},
-      {6, {launch<0, 6>, launch<2, 6>, launch<5, 6>, launch<8, 6>, nullptr}},
-      {8, {launch<0, 8>, launch<2, 8>, launch<5, 8>, nullptr, nullptr}},
-  };
-  static constexpr int rows[] = {0, 8, 20, 32, 64};
-  for (const Entry& entry : table) {
-    if (entry.n != t.n) continue;
-    if (t.gram) return entry.by_rows[0];
-    for (int i = 1; i < 5; ++i) {
-      if (t.m <= rows[i] && entry.by_rows[i] != nullptr) return entry.by_rows[i];
-    }
+// The first that fits is taken.
+constexpr Choice GRAM[] = {BY_GRAM<1>, BY_GRAM<2>, BY_GRAM<3>, BY_GRAM<4>, BY_GRAM<5>, BY_GRAM<6>, BY_GRAM<7>, BY_GRAM<8>};
+constexpr Choice RESIDUAL[] = {
+    BY_FOUR<2, 1>, BY_FOUR<5, 1>, BY_FOUR<8, 1>, BY_FOUR<16, 1>, BY_FOUR<2, 2>, BY_FOUR<5, 2>,
+    BY_FOUR<8, 2>, BY_FOUR<16, 2>, BY_FOUR<2, 3>, BY_FOUR<5, 3>, BY_FOUR<8, 3>, BY_FOUR<16, 3>,
+    BY_FOUR<2, 4>, BY_FOUR<5, 4>, BY_FOUR<8, 4>, BY_FOUR<2, 5>, BY_FOUR<5, 5>, BY_FOUR<8, 5>,
+    BY_FOUR<2, 6>, BY_FOUR<5, 6>, BY_FOUR<8, 6>, BY_FOUR<2, 7>, BY_FOUR<5, 7>, BY_FOUR<2, 8>,
+    BY_FOUR<5, 8>, BY_WARP<8, 8>, BY_WARP<2, 16>};
+
+template <std::size_t COUNT>
+const Choice* first_of(const Choice (&choices)[COUNT], const IteratesTask& t) {
+  for (const Choice& choice : choices) {
+    const bool fits = choice.exact ? t.n == choice.columns : t.n <= choice.columns;
+    if (fits && t.m <= choice.rows) return &choice;
   }
   return nullptr;
 }
 
+const Choice* find(const IteratesTask& t) { return t.gram ? first_of(GRAM, t) : first_of(RESIDUAL, t); }
+
 }  // namespace
 
-bool takes(const IteratesTask& task) { return find(task) != nullptr; }
+bool takes(const IteratesTask& task) { return task.watch.norms == nullptr && find(task) != nullptr; }
 
 const char* run(const IteratesTask& task, void* stream) {
-  if (task.batch == 0) return nullptr;
-  find(task)(task, static_cast<cudaStream_t>(stream));
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  const Choice& choice = *find(task);
+  const std::int64_t problems = WARPS * choice.problems;
+  const Kernel kernel = task.chebyshev ? choice.chebyshev : choice.descent;
+  return start(kernel, (task.batch + problems - 1) / problems, BLOCK, 0, stream, task);
 }
 
 }  // namespace precisionlab::device

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <initializer_list>
 #include <memory>
-#include <random>
 
+#include "arrays.h"
 #include "precisionlab/dispatch.h"
 #include "precisionlab/householder.h"
 #include "precisionlab/iterates.h"
@@ -19,20 +19,6 @@ namespace pl = precisionlab;
 namespace {
 
 int failures = 0;
-
-// Exactly `size` doubles on the heap, so that the sanitizer sees one step too far.
-struct Array {
-  std::unique_ptr<double[]> data;
-  std::int64_t size;
-  explicit Array(std::int64_t count) : data(new double[static_cast<std::size_t>(count)]), size(count) {
-    for (std::int64_t i = 0; i < count; ++i) data[i] = std::nan("");
-  }
-  Array(std::int64_t count, std::mt19937_64& rng) : Array(count) {
-    std::normal_distribution<double> normal;
-    for (std::int64_t i = 0; i < count; ++i) data[i] = normal(rng);
-  }
-  operator double*() const { return data.get(); }
-};
 
 void same(const char* what, const pl::Level& level, const double* ours, const double* theirs, std::int64_t count) {
   if (std::memcmp(ours, theirs, static_cast<std::size_t>(count) * sizeof(double)) == 0) return;
@@ -47,7 +33,7 @@ void on_every_level(const Check& check) {
   }
 }
 
-void iterates(std::int64_t batch, int m, int n, int steps, std::mt19937_64& rng) {
+void iterates(std::int64_t batch, int m, int n, int steps, Random& rng) {
   const Array A(batch * m * n, rng), b(batch * m, rng), x0(batch * n, rng), step(batch), spread(batch);
   for (std::int64_t i = 0; i < batch; ++i) step[i] = 4.0 * m * n, spread[i] = 2.0 * m * n;
   for (int form = 0; form < 4; ++form) {
@@ -80,7 +66,7 @@ void iterates(std::int64_t batch, int m, int n, int steps, std::mt19937_64& rng)
     }
     on_every_level([&](const pl::Level& level, int threads) {
       const Array out((steps + 1) * batch * n), last(batch * n);
-      pl::IteratesTask task{A, b, x0, step, spread, out, batch, m, n, steps, gram, chebyshev, true};
+      pl::IteratesTask task{A, b, x0, step, spread, out, batch, m, n, steps, gram, chebyshev, true, {}};
       pl::run(level, task, threads);
       same("iterates", level, out, expected, out.size);
       task.out = last, task.every = false;
@@ -90,7 +76,7 @@ void iterates(std::int64_t batch, int m, int n, int steps, std::mt19937_64& rng)
   }
 }
 
-void schulz(std::int64_t batch, int m, int n, int steps, std::mt19937_64& rng) {
+void schulz(std::int64_t batch, int m, int n, int steps, Random& rng) {
   const Array A(batch * m * n, rng), X0(batch * m * n, rng);
   for (std::int64_t i = 0; i < X0.size; ++i) X0[i] *= 0.1 / (m * n);
   const Array expected((steps + 1) * batch * m * n), X(static_cast<std::int64_t>(m) * n), P(static_cast<std::int64_t>(n) * n);
@@ -104,12 +90,12 @@ void schulz(std::int64_t batch, int m, int n, int steps, std::mt19937_64& rng) {
   }
   on_every_level([&](const pl::Level& level, int threads) {
     const Array out(expected.size);
-    pl::run(level, pl::SchulzTask{A, X0, out, batch, m, n, steps, true}, threads);
+    pl::run(level, pl::SchulzTask{A, X0, out, nullptr, batch, m, n, steps, true}, threads);
     same("Newton-Schulz", level, out, expected, out.size);
   });
 }
 
-void householder(std::int64_t batch, int m, int n, std::mt19937_64& rng) {
+void householder(std::int64_t batch, int m, int n, Random& rng) {
   const Array A(batch * m * n, rng), b(batch * m, rng), x(batch * n), copy(m * n), right(m);
   for (std::int64_t p = 0; p < batch; ++p) {
     std::memcpy(copy, A + p * m * n, static_cast<std::size_t>(copy.size) * sizeof(double));
@@ -124,7 +110,8 @@ void householder(std::int64_t batch, int m, int n, std::mt19937_64& rng) {
 }
 
 // No scalar body here: the baseline is what the other levels must equal.
-void attention(std::int64_t batch, int heads, int queries, int tokens, int width, bool causal, std::mt19937_64& rng) {
+void attention(std::int64_t batch, int heads, int queries, int tokens, int width, bool causal, int prefix,
+               Random& rng) {
   const std::int64_t few = batch * heads * queries * width, many = batch * heads * tokens * width;
   const Array q(few, rng), k(many, rng), v(many, rng), dy(few, rng);
   const auto of = [&](const Array& a, int count) {
@@ -134,7 +121,7 @@ void attention(std::int64_t batch, int heads, int queries, int tokens, int width
   on_every_level([&](const pl::Level& level, int threads) {
     Array out[4] = {Array(few), Array(few), Array(many), Array(many)};
     pl::AttentionTask task{of(q, queries), of(k, tokens), of(v, tokens), of(out[0], queries), {}, {}, {}, batch, heads,
-                           queries, tokens, width, causal, false};
+                           queries, tokens, width, tokens - queries, prefix, 1.0 / tokens, causal, false};
     pl::run(level, task, threads);
     task.y = of(dy, queries), task.backward = true;
     task.dq = of(out[1], queries), task.dk = of(out[2], tokens), task.dv = of(out[3], tokens);
@@ -146,20 +133,21 @@ void attention(std::int64_t batch, int heads, int queries, int tokens, int width
   });
 }
 
-void convolution(std::int64_t batch, int tokens, int width, int taps, std::mt19937_64& rng) {
+void convolution(std::int64_t batch, int tokens, int width, int taps, int first, Random& rng) {
   const std::int64_t size = batch * tokens * width, chunks = (batch + pl::CONVOLUTION_CHUNK - 1) / pl::CONVOLUTION_CHUNK;
   const Array u(size, rng), gate(size, rng), filter(std::int64_t(taps) * width, rng), bias(width, rng), dy(size, rng);
-  std::unique_ptr<Array> first[4];
+  std::unique_ptr<Array> expected[4];
   on_every_level([&](const pl::Level& level, int threads) {
-    Array out[4] = {Array(size), Array(size), Array(size), Array(chunks * (taps + 1) * width)};
-    pl::ConvolutionTask task{u,      gate,   filter, bias,  dy,    out[0], out[1],
-                             out[2], out[3], batch,  tokens, width, taps,   false};
+    Array out[4] = {Array(size), Array(size), Array(size), Array((taps + 1) * width)};
+    const Array partials(chunks * (taps + 1) * width);
+    pl::ConvolutionTask task{u,        gate,   filter, bias,   dy,    out[0], out[1], out[2],
+                             partials, out[3], batch,  tokens, width, taps,   first,  false};
     pl::run(level, task, threads);
     task.backward = true;
     pl::run(level, task, threads);
     for (int i = 0; i < 4; ++i) {
-      if (!first[i]) first[i] = std::make_unique<Array>(std::move(out[i]));
-      else same("convolution", level, out[i], *first[i], out[i].size);
+      if (!expected[i]) expected[i] = std::make_unique<Array>(std::move(out[i]));
+      else same("convolution", level, out[i], *expected[i], out[i].size);
     }
   });
 }
@@ -167,7 +155,7 @@ void convolution(std::int64_t batch, int tokens, int width, int taps, std::mt199
 }  // namespace
 
 int main() {
-  std::mt19937_64 rng(7);
+  Random rng(7);
   for (std::int64_t batch : {1, 7, 8, 9, 17}) {
     for (int n : {1, 2, 5, 8, 9, 16, 17, 32}) {
       iterates(batch, n + 3, n, 4, rng);
@@ -179,14 +167,16 @@ int main() {
   iterates(40000, 3, 2, 30, rng);  // several threads, and output that is written past the cache
   for (int width : {1, 7, 8, 19, 40}) {
     for (int tokens : {1, 8, 13}) {
-      attention(3, 2, tokens, tokens, width, true, rng);
-      attention(3, 2, (tokens + 1) / 2, tokens, width, false, rng);
-      convolution(33, tokens, width, tokens, rng);
-      convolution(2, tokens, width, tokens + 3, rng);
+      attention(3, 2, tokens, tokens, width, true, 0, rng);
+      attention(3, 2, tokens, tokens, width, true, tokens / 2, rng);
+      attention(3, 2, (tokens + 1) / 2, tokens, width, false, 0, rng);
+      convolution(33, tokens, width, tokens, 0, rng);
+      convolution(2, tokens, width, tokens + 3, 0, rng);
+      convolution(9, tokens, width, 2 * tokens - 1, 1 - tokens, rng);
     }
   }
-  attention(2000, 1, 9, 9, 16, true, rng);
-  convolution(3000, 9, 16, 9, rng);
+  attention(2000, 1, 9, 9, 16, true, 0, rng);
+  convolution(3000, 9, 16, 9, 0, rng);
   std::puts(failures == 0 ? "all agree" : "FAILED");
   return failures == 0 ? 0 : 1;
 }

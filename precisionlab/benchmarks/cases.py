@@ -9,11 +9,20 @@ from dataclasses import dataclass
 
 import torch
 
+from precisionlab import measure
 from solvers import gradient_descent
 from solvers.fused import attention, convolution, householder
+from solvers.fused.schulz import newton_schulz_iterates
+from solvers.problems import gaussian_problem
 
 U = torch.finfo(torch.float64).eps / 2
 Path = Callable[[], tuple[torch.Tensor, ...]]
+
+
+def _normal(device: str, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
+    # Drawn on the CPU, so that every device gets the same problems.
+    rng = torch.Generator().manual_seed(0)
+    return [torch.randn(*shape, dtype=torch.float64, generator=rng).to(device) for shape in shapes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +66,7 @@ def _compiled_gram(A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor, eta: floa
 
     def path() -> tuple[torch.Tensor, ...]:
         G, c, x = A.mT @ A, (A.mT @ b[..., None])[..., 0], x0
-        out = torch.empty(steps + 1, *x0.shape, dtype=A.dtype)
+        out = x0.new_empty(steps + 1, *x0.shape)
         out[0] = x
         for k in range(steps):
             x = step(G, c, x)
@@ -67,7 +76,7 @@ def _compiled_gram(A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor, eta: floa
     return path
 
 
-def iterates(form: str, batch: int, m: int, n: int, steps: int, *, compiled: bool) -> Case:
+def iterates(form: str, batch: int, m: int, n: int, steps: int, *, compiled: bool, device: str = "cpu") -> Case:
     """Gradient descent, every iterate written.
 
     Args:
@@ -77,14 +86,14 @@ def iterates(form: str, batch: int, m: int, n: int, steps: int, *, compiled: boo
         n: columns.
         steps: T.
         compiled: whether to measure torch.compile too, which takes half a minute to compile.
+        device: where.
 
     Returns:
         The case.
     """
-    rng = torch.Generator().manual_seed(0)
-    A = torch.randn(batch, m, n, dtype=torch.float64, generator=rng) / m**0.5
-    b = torch.randn(batch, m, dtype=torch.float64, generator=rng)
-    x0, eta = torch.zeros(batch, n, dtype=torch.float64), 0.1
+    A, b = _normal(device, (batch, m, n), (batch, m))
+    A /= m**0.5
+    x0, eta = torch.zeros_like(A[:, 0]), 0.1
 
     def by(backend: str) -> Path:
         return lambda: (gradient_descent.iterates(A, b, x0, eta, steps, backend=backend, form=form),)  # type: ignore[arg-type]
@@ -104,20 +113,79 @@ def iterates(form: str, batch: int, m: int, n: int, steps: int, *, compiled: boo
     )
 
 
-def direct(batch: int, m: int, n: int) -> Case:
+def schulz(batch: int, m: int, n: int, steps: int, *, device: str = "cpu") -> Case:
+    """Newton–Schulz iterates, every one written.
+
+    Args:
+        batch: B.
+        m: rows.
+        n: columns.
+        steps: T.
+        device: where.
+
+    Returns:
+        The case.
+    """
+    (A,) = _normal(device, (batch, m, n))
+    X0 = A.mT / torch.linalg.matrix_norm(A)[:, None, None] ** 2
+
+    def by(backend: str) -> Path:
+        return lambda: (newton_schulz_iterates(A, X0, steps, backend=backend),)
+
+    return Case(
+        operation="Newton–Schulz",
+        size=f"B={batch} N={m} D={n} T={steps}",
+        paths={"fused": by("fused"), "eager": by("eager")},
+        bytes=8.0 * batch * m * n * (steps + 3),
+        operations=4.0 * batch * steps * m * n * n,
+        # A step at most doubles an error and adds those of two products.
+        agreement=30 * (m + n) * 3.0**steps * U,
+    )
+
+
+def demo(count: int, steps: int) -> Case:
+    """The reference trajectory of a report: gradient descent on its problems, step sizes included, on the CPU.
+
+    Args:
+        count: problems; `make demo` has 4,096.
+        steps: T; `make demo` has 200.
+
+    Returns:
+        The case, its first path being what `precisionlab report` runs.
+    """
+    m, n = measure.PAPER_SHAPE
+    problem = gaussian_problem(m, n, batch=(count,), generator=torch.Generator().manual_seed(measure.SEED))
+    A, b, x0 = problem.A, problem.b, problem.x0
+    if x0 is None:
+        x0 = torch.zeros_like(A[:, 0])
+    descend = measure.classical_subject("gradient-descent", steps).iterates
+
+    def eager() -> tuple[torch.Tensor, ...]:
+        return (gradient_descent.iterates_eager(A, b, x0, gradient_descent.best_step(A), steps),)
+
+    return Case(
+        operation="report: gradient descent",
+        size=f"B={count} N={m} D={n} T={steps}",
+        paths={"fused": lambda: (descend(A, b, x0),), "eager": eager},
+        bytes=8.0 * count * (m * n + m + n + (steps + 1) * n),
+        operations=float(count) * steps * (4 * m * n + 2 * n),
+        agreement=30 * steps * (m + n) * U,
+    )
+
+
+def direct(batch: int, m: int, n: int, *, device: str = "cpu") -> Case:
     """Direct least squares of the accuracy of QR.
 
     Args:
         batch: B.
         m: rows.
         n: columns.
+        device: where; torch.linalg has one driver on a GPU.
 
     Returns:
         The case.
     """
-    rng = torch.Generator().manual_seed(0)
-    A = torch.randn(batch, m, n, dtype=torch.float64, generator=rng)
-    b = torch.randn(batch, m, dtype=torch.float64, generator=rng)
+    A, b = _normal(device, (batch, m, n), (batch, m))
 
     def driver(name: str) -> Path:
         return lambda: (torch.linalg.lstsq(A, b[..., None], driver=name).solution[..., 0],)
@@ -126,14 +194,16 @@ def direct(batch: int, m: int, n: int) -> Case:
         Q, R = torch.linalg.qr(A)
         return (torch.linalg.solve_triangular(R, Q.mT @ b[..., None], upper=True)[..., 0],)
 
-    drivers = {name: driver(name) for name in ("gels", "gelsy", "gelsd", "gelss")}
+    names = ("gels", "gelsy", "gelsd", "gelss") if device == "cpu" else ("gels",)
+    drivers = {name: driver(name) for name in names}
+    condition = max(float(torch.linalg.cond(part).max()) for part in torch.split(A, 1 << 16))
     return Case(
         operation="direct least squares",
         size=f"B={batch} N={m} D={n}",
         paths={"fused": lambda: (householder.householder(A, b)[0],), "qr + solve_triangular": by_qr, **drivers},
         bytes=8.0 * batch * (m * n + m + n + n * n + 2),
         operations=float(batch) * (2 * m * n * n - 2 * n**3 / 3 + 4 * m * n),
-        agreement=30 * m * n * U * float(torch.linalg.cond(A).max()) ** 2,
+        agreement=30 * m * n * U * condition**2,
     )
 
 
@@ -155,7 +225,7 @@ def _forward_and_backward(function: Callable[[], torch.Tensor], leaves: list[tor
     return path
 
 
-def linear_attention(batch: int, tokens: int, width: int, *, causal: bool) -> Case:
+def linear_attention(batch: int, tokens: int, width: int, *, causal: bool, device: str = "cpu") -> Case:
     """Linear attention with one head, forward and backward.
 
     Args:
@@ -163,12 +233,12 @@ def linear_attention(batch: int, tokens: int, width: int, *, causal: bool) -> Ca
         tokens: L.
         width: w.
         causal: whether a token sees only those up to its own.
+        device: where.
 
     Returns:
         The case.
     """
-    rng = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(batch, 1, tokens, width, dtype=torch.float64, generator=rng) for _ in range(3))
+    q, k, v = _normal(device, *[(batch, 1, tokens, width)] * 3)
     leaves = [t.requires_grad_() for t in (q, k, v)]
 
     def by(backend: str) -> Path:
@@ -185,23 +255,21 @@ def linear_attention(batch: int, tokens: int, width: int, *, causal: bool) -> Ca
     )
 
 
-def gated_convolution(batch: int, tokens: int, width: int) -> Case:
+def gated_convolution(batch: int, tokens: int, width: int, *, device: str = "cpu") -> Case:
     """Gated convolution with a filter as long as the sequence, forward and backward.
 
     Args:
         batch: B.
         tokens: L.
         width: w.
+        device: where.
 
     Returns:
         The case.
     """
-    rng = torch.Generator().manual_seed(0)
-    shapes = [(batch, tokens, width), (batch, tokens, width), (tokens, width), (width,)]
-    u, gate, weights, bias = (
-        torch.randn(*shape, dtype=torch.float64, generator=rng).requires_grad_() for shape in shapes
-    )
-    leaves = [u, gate, weights, bias]
+    shapes = (batch, tokens, width), (batch, tokens, width), (tokens, width), (width,)
+    leaves = [t.requires_grad_() for t in _normal(device, *shapes)]
+    u, gate, weights, bias = leaves
 
     def by_fft() -> torch.Tensor:
         n = 2 * tokens
@@ -223,24 +291,31 @@ def gated_convolution(batch: int, tokens: int, width: int) -> Case:
     )
 
 
-def all_cases(scale: float, *, compiled: bool) -> list[Case]:
-    """Every case.
+def all_cases(scale: float, *, compiled: bool, device: str = "cpu") -> list[Callable[[], Case]]:
+    """Every case, to be made one at a time: on a GPU each takes gigabytes.
 
     Args:
         scale: by what to multiply the batch sizes.
         compiled: whether to measure torch.compile too.
+        device: where; a GPU gets larger batches.
 
     Returns:
-        The cases.
+        What makes each case.
     """
-    many, some, few = (max(1, round(scale * full)) for full in (16384, 1024, 2048))
-    return [
-        iterates("residual", many, 20, 5, 100, compiled=compiled),
-        iterates("gram", many, 20, 5, 100, compiled=compiled),
-        iterates("residual", few, 64, 16, 100, compiled=compiled),
-        iterates("gram", few, 64, 16, 100, compiled=False),
-        direct(many, 20, 5),
-        linear_attention(some, 21, 64, causal=False),
-        linear_attention(some, 21, 64, causal=True),
-        gated_convolution(some, 21, 64),
+    full = (16384, 1024, 2048) if device == "cpu" else (1 << 20, 1 << 14, 1 << 16)
+    many, some, few = (max(1, round(scale * size)) for size in full)
+    cases: list[Callable[[], Case]] = [
+        lambda: iterates("residual", many, 20, 5, 100, compiled=compiled, device=device),
+        lambda: iterates("gram", many, 20, 5, 100, compiled=compiled, device=device),
+        lambda: iterates("residual", few, 64, 16, 100, compiled=compiled, device=device),
+        lambda: iterates("gram", few, 64, 16, 100, compiled=compiled, device=device),
+        lambda: schulz(few, 20, 5, 10, device=device),
+        lambda: direct(many, 20, 5, device=device),
+        lambda: linear_attention(some, 21, 64, causal=False, device=device),
+        lambda: linear_attention(some, 21, 64, causal=True, device=device),
+        lambda: gated_convolution(some, 21, 64, device=device),
     ]
+    if device != "cpu":
+        del cases[3]  # no CUDA kernel holds the Gram matrix of 16 columns in a thread
+        return cases
+    return [*cases, lambda: demo(max(1, round(scale * measure.PROBLEMS)), 200)]

@@ -1,12 +1,14 @@
 """The kernels against what they replace: measure → JSON → table and roofline plot.
 
 Every path of an operation runs in turn, again and again, and the medians are compared: a machine that is busy for a
-while slows all of them. Nothing is reported where the paths' results differ by more than rounding explains.
+while slows all of them. On a GPU the times are those between two events on its stream. Nothing is reported where the
+paths' results differ by more than rounding explains.
 """
 
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,81 +48,134 @@ def check(case: Case) -> None:
                 )
 
 
-def measure(case: Case, repetitions: int) -> dict[str, float]:
-    """Time the paths of a case, in turn.
+def seconds(path: Callable[[], object], device: str) -> float:
+    """Time one run.
+
+    Args:
+        path: what to run.
+        device: where it runs.
+
+    Returns:
+        Seconds: on the CPU by the clock, on a GPU between two events.
+    """
+    if device == "cpu":
+        start = time.perf_counter()
+        path()
+        return time.perf_counter() - start
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    begin.record()
+    path()
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / 1e3
+
+
+def measure(case: Case, repetitions: int, device: str = "cpu") -> dict[str, float]:
+    """Time the paths of a case, in turn; `check` has warmed them up.
 
     Args:
         case: the case.
         repetitions: runs of each path.
+        device: where it runs.
 
     Returns:
         name → median seconds.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in case.paths}
+    runs: dict[str, list[float]] = {name: [] for name in case.paths}
     for _ in range(repetitions):
         for name, path in case.paths.items():
-            start = time.perf_counter()
-            path()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            runs[name].append(seconds(path, device))
+    return {name: statistics.median(values) for name, values in runs.items()}
 
 
-def roofs(repetitions: int = 5) -> dict[str, float]:
-    """What the machine can do: the speed of a copy, and of a matrix product, in float64.
+TENSOR_CORES = 2
+"""How much faster the tensor cores of sm_80 and sm_90 multiply matrices in float64 than their vector units, which do
+the work here."""
+
+
+def roofs(device: str = "cpu", repetitions: int = 5) -> dict[str, float]:
+    """What the machine can do in float64: the speed of a copy, and of multiplying and adding.
 
     Args:
+        device: where.
         repetitions: runs of each; the fastest counts.
 
     Returns:
         Bytes and operations a second.
     """
-    source = torch.zeros(1 << 24, dtype=torch.float64)
-    target, square = torch.empty_like(source), torch.ones(1024, 1024, dtype=torch.float64)
-    copies, products = [], []
-    for _ in range(repetitions + 1):
-        start = time.perf_counter()
-        target.copy_(source)
-        middle = time.perf_counter()
-        square @ square
-        copies.append(middle - start)
-        products.append(time.perf_counter() - middle)
-    return {"bytes_per_s": 16 * source.numel() / min(copies), "operations_per_s": 2 * 1024**3 / min(products)}
+    large, side, share = (1 << 24, 1024, 1) if device == "cpu" else (1 << 28, 8192, TENSOR_CORES)
+    source = torch.zeros(large, dtype=torch.float64, device=device)
+    target, square = torch.empty_like(source), torch.ones(side, side, dtype=torch.float64, device=device)
+    copy = min(seconds(lambda: target.copy_(source), device) for _ in range(repetitions + 1))
+    product = min(seconds(lambda: square @ square, device) for _ in range(repetitions + 1))
+    return {"bytes_per_s": 16 * large / copy, "operations_per_s": 2 * side**3 / product / share}
 
 
-def records(repetitions: int, scale: float, *, compiled: bool) -> dict[str, Any]:
+def records(repetitions: int, scale: float, *, compiled: bool, device: str, only: str) -> dict[str, Any]:
     """Everything that is measured.
 
     Args:
         repetitions: runs of each path.
         scale: by what to multiply the batch sizes.
         compiled: whether to measure torch.compile too.
+        device: "cpu" or "cuda".
+        only: measure the operations with this in their name.
 
     Returns:
         What goes into the JSON file.
 
     Raises:
         RuntimeError: if there are no kernels to measure.
+        ValueError: if no operation has that name.
     """
-    missing = fused.obstacle()
+    missing = missing_kernels(device)
     if missing is not None:
         raise RuntimeError(f"no kernels to measure: {missing}")
-    rows = []
-    for case in all_cases(scale, compiled=compiled):
+    rows, names = [], []
+    for make in all_cases(scale, compiled=compiled, device=device):
+        case = make()
+        names.append(case.operation)
+        if only not in case.operation:
+            continue
         check(case)
-        medians = measure(case, repetitions)
         rows += [
             {
                 "operation": case.operation,
                 "size": case.size,
                 "path": name,
-                "seconds": seconds,
+                "seconds": median,
                 "bytes": case.bytes,
                 "operations": case.operations,
             }
-            for name, seconds in medians.items()
+            for name, median in measure(case, repetitions, device).items()
         ]
-    machine = {"level": fused.module().levels()[-1], "threads": torch.get_num_threads(), "torch": torch.__version__}
-    return {"machine": machine | roofs(), "repetitions": repetitions, "rows": rows}
+    if not rows:
+        raise ValueError(f"no operation with {only!r} in its name; there are: {', '.join(dict.fromkeys(names))}")
+    if device == "cpu":
+        machine = {"device": "cpu", "level": fused.module().levels()[-1], "threads": torch.get_num_threads()}
+    else:
+        machine = {"device": torch.cuda.get_device_name(), "level": "cuda", "threads": 0}
+    return {
+        "machine": machine | {"torch": torch.__version__} | roofs(device),
+        "repetitions": repetitions,
+        "rows": rows,
+    }
+
+
+def missing_kernels(device: str) -> str | None:
+    """Why there is nothing to measure.
+
+    Args:
+        device: "cpu" or "cuda".
+
+    Returns:
+        One line, or None.
+    """
+    if device == "cpu":
+        return fused.obstacle()
+    if not torch.cuda.is_available():
+        return "torch sees no GPU"
+    return fused.obstacle(torch.zeros(1, dtype=torch.float64, device=device), gpu=("schulz", 1, 1))
 
 
 def table(measured: dict[str, Any]) -> pd.DataFrame:
@@ -188,7 +243,13 @@ def roofline(measured: dict[str, Any]) -> Figure:
 
 
 def run(
-    json_path: str | Path | None = None, *, repetitions: int = 9, scale: float = 1.0, compiled: bool = True
+    json_path: str | Path | None = None,
+    *,
+    repetitions: int = 9,
+    scale: float = 1.0,
+    compiled: bool = True,
+    device: str = "cpu",
+    only: str = "",
 ) -> pd.DataFrame:
     """Measure the kernels against eager code, torch.compile, and every torch.linalg driver.
 
@@ -197,6 +258,8 @@ def run(
         repetitions: runs of each path.
         scale: by what to multiply the batch sizes; below one for a quick look.
         compiled: whether to measure torch.compile too, which takes half a minute to compile.
+        device: "cpu" or "cuda".
+        only: measure the operations with this in their name; nothing means all.
 
     Returns:
         The table: operation, size, path, milliseconds, times_fused, floor_milliseconds, of_floor.
@@ -205,7 +268,7 @@ def run(
         Disagreement: if two paths gave different results; nothing is written then.
         RuntimeError: if there are no kernels to measure.
     """  # noqa: DOC502 - raised by what this calls
-    measured = records(repetitions, scale, compiled=compiled)
+    measured = records(repetitions, scale, compiled=compiled, device=device, only=only)
     if json_path is not None:
         path = Path(json_path)
         path.parent.mkdir(parents=True, exist_ok=True)

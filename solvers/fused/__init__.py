@@ -47,7 +47,23 @@ def _say_once() -> None:
     )
 
 
-def obstacle(*tensors: torch.Tensor, columns: int = 1, entries: int = 1, differentiable: bool = False) -> str | None:
+@functools.cache
+def _gpu_obstacle() -> str:
+    """What keeps the CUDA kernels from running at all.
+
+    Returns:
+        One line, or nothing.
+    """
+    return str(module().device_obstacle())
+
+
+def obstacle(
+    *tensors: torch.Tensor,
+    columns: int = 1,
+    entries: int = 1,
+    differentiable: bool = False,
+    gpu: tuple[Any, ...] | None = None,
+) -> str | None:
     """What keeps a call from the kernels.
 
     Args:
@@ -55,6 +71,7 @@ def obstacle(*tensors: torch.Tensor, columns: int = 1, entries: int = 1, differe
         columns: columns of a problem.
         entries: entries of a problem.
         differentiable: whether the operation has a backward pass of its own.
+        gpu: the CUDA kernel's name and sizes, as the module's `device_takes_…` wants them; None where there is none.
 
     Returns:
         One line, or None where nothing does.
@@ -62,8 +79,6 @@ def obstacle(*tensors: torch.Tensor, columns: int = 1, entries: int = 1, differe
     reason = None
     if module() is None:
         reason = "the module precisionlab_kernels was not built"
-    elif not module().fast():
-        reason = "this processor has no fused multiply-add"
     elif columns > MAX_COLUMNS:
         reason = f"got {columns} columns, the kernels take up to {MAX_COLUMNS}"
     elif entries > MAX_ENTRIES:
@@ -72,15 +87,36 @@ def obstacle(*tensors: torch.Tensor, columns: int = 1, entries: int = 1, differe
         reason = "a gradient is wanted, and this operation has none"
     elif fwAD._current_level >= 0 or any(is_functorch_wrapped_tensor(t) for t in tensors):
         reason = "inside a torch.func transform or forward-mode differentiation"
-    else:
-        for tensor in tensors:
-            if tensor.dtype != torch.float64 or tensor.device.type != "cpu" or tensor.layout != torch.strided:
-                reason = f"got {tensor.dtype} on {tensor.device}, the kernels take dense torch.float64 on the CPU"
-                break
-    return reason
+    return reason or _wrong_kind(tensors) or _wrong_place(tensors, gpu)
 
 
-def available(*tensors: torch.Tensor, columns: int = 1, entries: int = 1, differentiable: bool = False) -> bool:
+def _wrong_kind(tensors: tuple[torch.Tensor, ...]) -> str | None:
+    for tensor in tensors:
+        if tensor.dtype != torch.float64 or tensor.device.type not in {"cpu", "cuda"} or tensor.layout != torch.strided:
+            return f"got {tensor.dtype} on {tensor.device}, the kernels take dense torch.float64 on the CPU or a GPU"
+        if tensor.device != tensors[0].device:
+            return f"got tensors on {tensors[0].device} and on {tensor.device}"
+    return None
+
+
+def _wrong_place(tensors: tuple[torch.Tensor, ...], gpu: tuple[Any, ...] | None) -> str | None:
+    if not tensors or tensors[0].device.type == "cpu":
+        return None if module().fast() else "this processor has no fused multiply-add"
+    if _gpu_obstacle():
+        return f"got tensors on {tensors[0].device}, and the CUDA kernels cannot run: {_gpu_obstacle()}"
+    if gpu is None:
+        return "this operation has no CUDA kernel"
+    name, *sizes = gpu
+    return None if getattr(module(), f"device_takes_{name}")(*sizes) else f"no CUDA kernel of {name} takes {sizes}"
+
+
+def available(
+    *tensors: torch.Tensor,
+    columns: int = 1,
+    entries: int = 1,
+    differentiable: bool = False,
+    gpu: tuple[Any, ...] | None = None,
+) -> bool:
     """Whether a call can go to the kernels.
 
     Args:
@@ -88,15 +124,21 @@ def available(*tensors: torch.Tensor, columns: int = 1, entries: int = 1, differ
         columns: columns of a problem.
         entries: entries of a problem.
         differentiable: whether the operation has a backward pass of its own.
+        gpu: as in `obstacle`.
 
     Returns:
         True where nothing stands in the way.
     """
-    return obstacle(*tensors, columns=columns, entries=entries, differentiable=differentiable) is None
+    return obstacle(*tensors, columns=columns, entries=entries, differentiable=differentiable, gpu=gpu) is None
 
 
 def chosen(
-    backend: str, *tensors: torch.Tensor, columns: int = 1, entries: int = 1, differentiable: bool = False
+    backend: str,
+    *tensors: torch.Tensor,
+    columns: int = 1,
+    entries: int = 1,
+    differentiable: bool = False,
+    gpu: tuple[Any, ...] | None = None,
 ) -> bool:
     """Turn a `backend` argument into a decision.
 
@@ -106,6 +148,7 @@ def chosen(
         columns: columns of a problem.
         entries: entries of a problem.
         differentiable: whether the operation has a backward pass of its own.
+        gpu: as in `obstacle`.
 
     Returns:
         True for the kernels, False for eager code.
@@ -118,7 +161,7 @@ def chosen(
         raise ValueError(f"backend: got {backend!r}, wants one of {', '.join(BACKENDS)}")
     if backend == "eager":
         return False
-    reason = obstacle(*tensors, columns=columns, entries=entries, differentiable=differentiable)
+    reason = obstacle(*tensors, columns=columns, entries=entries, differentiable=differentiable, gpu=gpu)
     if reason is None:
         return True
     if backend == "fused":
@@ -132,7 +175,7 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor as the kernels read it: contiguous, and outside any graph.
 
     Args:
-        tensor: any float64 CPU tensor.
+        tensor: any float64 tensor.
 
     Returns:
         The same values; the same memory where that is contiguous.
@@ -148,3 +191,31 @@ def threads() -> int:
         What torch itself would use.
     """
     return torch.get_num_threads()
+
+
+def launch(kernel: str, *arguments: Any) -> None:
+    """Run a kernel where its tensors are: on the CPU, or queued on the stream that the caller is on.
+
+    Args:
+        kernel: the function of the module.
+        *arguments: its arguments but the last, a tensor first; tensors may also be in lists.
+    """
+    if arguments[0].device.type == "cpu":
+        getattr(module(), kernel)(*arguments, threads())
+        return
+    stream = torch.cuda.current_stream(arguments[0].device).cuda_stream
+    getattr(module(), f"device_{kernel}")(*map(_handed_over, arguments), stream)
+
+
+def _handed_over(argument: Any) -> Any:
+    """A GPU tensor as a DLPack capsule; −1 keeps torch from making streams wait for each other.
+
+    Args:
+        argument: a tensor, a list of tensors, or anything else.
+
+    Returns:
+        The same with capsules for tensors.
+    """
+    if isinstance(argument, list):
+        return [_handed_over(one) for one in argument]
+    return argument.__dlpack__(stream=-1) if isinstance(argument, torch.Tensor) else argument

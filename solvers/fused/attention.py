@@ -1,11 +1,11 @@
-"""Linear attention without normalisation, forward and backward: y = (q kᵀ) v / T.
+"""Linear attention without normalisation, forward and backward: y = (q kᵀ) v / divisor.
 
 For T tokens no more than about the width, the scores q kᵀ cost less than the state Σ k_s v_sᵀ, and both stay in cache.
 """
 
 import torch
 
-from solvers.fused import chosen, module, threads
+from solvers.fused import chosen, launch
 
 MAX_TOKENS = 64
 """Tokens beyond which the scores cost more than the state that eager code sums."""
@@ -23,27 +23,39 @@ def _like(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.new_empty(batch, tokens, heads, width).transpose(1, 2)
 
 
-@torch.library.custom_op("precisionlab::linear_attention", mutates_args=())
-def linear_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
+@torch.library.custom_op("precisionlab::linear_attention", mutates_args=(), device_types=("cpu", "cuda"))
+def linear_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, start: int, prefix: int, scale: float
+) -> torch.Tensor:
     """Linear attention.
 
     Args:
-        q: queries, (B, h, Q, d), float64 on the CPU, any strides; those of the last Q tokens.
+        q: queries, (B, h, Q, d), float64, any strides; those of the tokens from `start`.
         k: keys, (B, h, T, d).
         v: values, (B, h, T, d).
-        causal: whether a query sees only the tokens up to its own.
+        causal: whether a query sees only the tokens up to its own and those of the prefix.
+        start: the place of the first query.
+        prefix: tokens at the start that every query sees.
+        scale: what the sums are multiplied by.
 
     Returns:
         (B, h, Q, d).
     """
     y = _like(q)
-    module().attention(_readable(q), _readable(k), _readable(v), y, [], causal, threads())
+    launch("attention", _readable(q), _readable(k), _readable(v), y, [], causal, start, prefix, scale)
     return y
 
 
-@torch.library.custom_op("precisionlab::linear_attention_backward", mutates_args=())
+@torch.library.custom_op("precisionlab::linear_attention_backward", mutates_args=(), device_types=("cpu", "cuda"))
 def linear_attention_backward(
-    dy: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool
+    dy: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    causal: bool,
+    start: int,
+    prefix: int,
+    scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The gradients of linear attention.
 
@@ -53,51 +65,92 @@ def linear_attention_backward(
         k: keys, (B, h, T, d).
         v: values, (B, h, T, d).
         causal: as in the forward pass.
+        start: likewise.
+        prefix: likewise.
+        scale: likewise.
 
     Returns:
         Those of q, k and v.
     """
     gradients = _like(q), _like(k), _like(v)
     inputs = _readable(q), _readable(k), _readable(v), _readable(dy)
-    module().attention(*inputs, list(gradients), causal, threads())
+    launch("attention", *inputs, list(gradients), causal, start, prefix, scale)
     return gradients
 
 
 @linear_attention.register_fake
-def _(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
-    del k, v, causal
+def _(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, start: int, prefix: int, scale: float
+) -> torch.Tensor:
+    del k, v, causal, start, prefix, scale
     return _like(q)
 
 
 @linear_attention_backward.register_fake
 def _(
-    dy: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool
+    dy: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    causal: bool,
+    start: int,
+    prefix: int,
+    scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    del dy, causal
+    del dy, causal, start, prefix, scale
     return _like(q), _like(k), _like(v)
 
 
-def linear_attention_eager(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
-    """The reference, in plain torch.
+def _visible(q: torch.Tensor, k: torch.Tensor, causal: bool, start: int, prefix: int) -> torch.Tensor:
+    """Which tokens each query sees.
 
     Args:
         q: queries, (B, h, Q, d).
         k: keys, (B, h, T, d).
+        causal: whether not all.
+        start: the place of the first query.
+        prefix: tokens that every query sees.
+
+    Returns:
+        Ones and zeros, (Q, T).
+    """
+    query = torch.arange(q.shape[-2], device=q.device)[:, None] + start
+    token = torch.arange(k.shape[-2], device=q.device)
+    seen = (token <= query) | (token < prefix) if causal else (token >= 0).expand(q.shape[-2], -1)
+    return seen.to(q.dtype)
+
+
+def linear_attention_eager(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, start: int, prefix: int, scale: float
+) -> torch.Tensor:
+    """The reference, in plain torch.
+
+    Args:
+        q: queries, (B, h, Q, d); those of the tokens from `start`.
+        k: keys, (B, h, T, d).
         v: values, (B, h, T, d).
-        causal: whether a query sees only the tokens up to its own.
+        causal: whether a query sees only the tokens up to its own and those of the prefix.
+        start: the place of the first query.
+        prefix: tokens at the start that every query sees.
+        scale: what the sums are multiplied by.
 
     Returns:
         (B, h, Q, d).
     """
-    tokens, queries = k.shape[-2], q.shape[-2]
     if not causal:
-        return q @ (k.mT @ v / tokens)
-    visible = torch.ones(queries, tokens, dtype=q.dtype, device=q.device).tril(tokens - queries)
-    return (q @ k.mT * visible) @ v / tokens
+        return q @ (k.mT @ v * scale)
+    return (q @ k.mT * _visible(q, k, causal, start, prefix)) @ v * scale
 
 
 def linear_attention_backward_eager(
-    dy: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool
+    dy: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    causal: bool,
+    start: int,
+    prefix: int,
+    scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The reference of the backward pass, which can itself be differentiated.
 
@@ -107,47 +160,63 @@ def linear_attention_backward_eager(
         k: keys, (B, h, T, d).
         v: values, (B, h, T, d).
         causal: as in the forward pass.
+        start: likewise.
+        prefix: likewise.
+        scale: likewise.
 
     Returns:
         The gradients of q, k and v.
     """
-    tokens, queries = k.shape[-2], q.shape[-2]
-    visible = torch.ones(queries, tokens, dtype=q.dtype, device=q.device)
-    visible = (visible.tril(tokens - queries) if causal else visible) / tokens
+    visible = _visible(q, k, causal, start, prefix) * scale
     scores, slopes = q @ k.mT * visible, dy @ v.mT * visible
     return slopes @ k, slopes.mT @ q, scores.mT @ dy
 
 
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: torch.Tensor) -> None:  # type: ignore[type-arg]
     del output
-    *tensors, ctx.causal = inputs  # type: ignore[attr-defined]
-    ctx.save_for_backward(*tensors)
+    ctx.save_for_backward(*inputs[:3])
+    ctx.options = inputs[3:]  # type: ignore[attr-defined]
 
 
 def _backward(ctx: torch.autograd.function.FunctionCtx, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     # A gradient of the gradient is wanted where a graph is being built here: that is for eager code.
     pass_back = linear_attention_backward_eager if torch.is_grad_enabled() else linear_attention_backward
     q, k, v = ctx.saved_tensors  # type: ignore[attr-defined]
-    return (*pass_back(dy, q, k, v, ctx.causal), None)  # type: ignore[attr-defined]
+    return (*pass_back(dy, q, k, v, *ctx.options), None, None, None, None)  # type: ignore[attr-defined]
 
 
 linear_attention.register_autograd(_backward, setup_context=_save)
 
 
 def attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool = False, backend: str = "auto"
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    causal: bool = False,
+    start: int | None = None,
+    prefix: int = 0,
+    divisor: float | None = None,
+    backend: str = "auto",
 ) -> torch.Tensor:
-    """Linear attention, each query against the sum over the tokens.
+    """Linear attention, each query against the sum over the tokens that it sees.
 
     Args:
-        q: queries, (B, h, Q, d); those of the last Q tokens.
+        q: queries, (B, h, Q, d).
         k: keys, (B, h, T, d).
         v: values, (B, h, T, d).
-        causal: whether a query sees only the tokens up to its own.
-        backend: "auto", "fused" or "eager"; they agree to rounding, not to the bit.
+        causal: whether a query sees only the tokens up to its own and those of the prefix.
+        start: the place of the first query among the tokens; None for T − Q, the queries of the last tokens.
+        prefix: tokens at the start that every query sees.
+        divisor: what the sums are divided by; None for T.
+        backend: "auto", "fused" or "eager"; they agree to rounding, not to the bit. Under torch.func transforms "auto"
+            is eager.
 
     Returns:
         (B, h, Q, d).
+
+    Raises:
+        ValueError: if a query or the prefix lies outside the tokens.
 
     Cost:
         4 Q T d operations forward, 10 Q T d backward.
@@ -155,7 +224,15 @@ def attend(
     Reference:
         Katharopoulos et al., ICML 2020, arXiv 2006.16236, with the identity as feature map and not normalised.
     """
-    if chosen(backend, q, k, v, differentiable=True) and (k.shape[-2] <= MAX_TOKENS or backend == "fused"):
-        out: torch.Tensor = linear_attention(q, k, v, causal)
+    queries, tokens, width = q.shape[-2], k.shape[-2], k.shape[-1]
+    first = tokens - queries if start is None else start
+    if causal and not 0 <= first <= tokens - queries:
+        raise ValueError(f"start: got {first}, wants 0 to {tokens - queries} for {queries} queries of {tokens} tokens")
+    if not 0 <= prefix <= tokens:
+        raise ValueError(f"prefix: got {prefix}, wants 0 to {tokens}")
+    options = causal, first if causal else 0, prefix, 1.0 / (tokens if divisor is None else divisor)
+    fits = backend == "fused" or tokens <= MAX_TOKENS
+    if chosen(backend, q, k, v, differentiable=True, gpu=("attention", queries, tokens, width)) and fits:
+        out: torch.Tensor = linear_attention(q, k, v, *options)
         return out
-    return linear_attention_eager(q, k, v, causal)
+    return linear_attention_eager(q, k, v, *options)

@@ -6,15 +6,15 @@ underflow. Rank is for the caller to judge, from R.
 
 import torch
 
-from solvers.fused import module, plain, threads
+from solvers.fused import launch, plain
 
 
-@torch.library.custom_op("precisionlab::householder", mutates_args=())
+@torch.library.custom_op("precisionlab::householder", mutates_args=(), device_types=("cpu", "cuda"))
 def householder(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solve min_x ‖b − A x‖₂ for each problem.
 
     Args:
-        A: matrices, (B, m, n), m >= n, float64 on the CPU.
+        A: matrices, (B, m, n), m >= n, float64.
         b: right-hand sides, (B, m).
 
     Returns:
@@ -23,7 +23,7 @@ def householder(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.T
     """
     batch, _, n = A.shape
     x, R, rows = A.new_empty(batch, n), A.new_empty(batch, n, n), A.new_empty(batch, 2)
-    module().householder(plain(A), plain(b), x, R, rows, threads())
+    launch("householder", plain(A), plain(b), x, R, rows)
     return x, R, rows
 
 

@@ -2,15 +2,16 @@
 
 The gradient is Aᵀ(A x − b), or G x − c where G = AᵀA and c = Aᵀb. `solvers.gradient_descent.iterates`
 is the public function of gradient descent and has its reference; Chebyshev's are here.
-Results do not depend on the number of threads, the instruction set, or the batch around a problem.
+Results do not depend on the number of threads, the instruction set, or the batch around a problem. On a GPU the
+residual form sums over several lanes, and rounds differently.
 """
 
 import torch
 
-from solvers.fused import chosen, module, plain, threads
+from solvers.fused import chosen, launch, plain
 
 
-@torch.library.custom_op("precisionlab::gradient_descent", mutates_args=())
+@torch.library.custom_op("precisionlab::gradient_descent", mutates_args=(), device_types=("cpu", "cuda"))
 def gradient_descent(
     A: torch.Tensor,
     b: torch.Tensor,
@@ -23,7 +24,7 @@ def gradient_descent(
     """Iterates of gradient descent, min_x ‖b − A x‖₂.
 
     Args:
-        A: matrices, (B, m, n), float64 on the CPU.
+        A: matrices, (B, m, n), float64.
         b: right-hand sides, (B, m).
         x0: starting points, (B, n).
         step_size: η of each problem, (B,).
@@ -37,11 +38,11 @@ def gradient_descent(
     out = x0.new_empty(steps + 1 if every else 1, *x0.shape)
     none = x0.new_empty(0)
     arguments = (plain(A), plain(b), plain(x0), plain(step_size), none)
-    module().iterates(*arguments, out, steps, gram, False, threads())
+    launch("iterates", *arguments, out, steps, gram, False)
     return out
 
 
-@torch.library.custom_op("precisionlab::chebyshev", mutates_args=())
+@torch.library.custom_op("precisionlab::chebyshev", mutates_args=(), device_types=("cpu", "cuda"))
 def chebyshev(
     A: torch.Tensor,
     b: torch.Tensor,
@@ -55,7 +56,7 @@ def chebyshev(
     """Iterates of Chebyshev's method, min_x ‖b − A x‖₂.
 
     Args:
-        A: matrices, (B, m, n), float64 on the CPU.
+        A: matrices, (B, m, n), float64.
         b: right-hand sides, (B, m).
         x0: starting points, (B, n).
         theta: the middle of the spectrum of AᵀA, (B,).
@@ -69,7 +70,7 @@ def chebyshev(
     """
     out = x0.new_empty(steps + 1 if every else 1, *x0.shape)
     arguments = (plain(A), plain(b), plain(x0), plain(theta), plain(delta))
-    module().iterates(*arguments, out, steps, gram, True, threads())
+    launch("iterates", *arguments, out, steps, gram, True)
     return out
 
 
@@ -177,7 +178,8 @@ def chebyshev_iterates(
     high, low = largest * largest, smallest * smallest
     bounds = (high + low) / 2, (high - low) / 2
     m, n = A.shape[-2:]
-    if chosen(backend, A, b, x0, *bounds, columns=n, entries=m * n):
+    gpu = ("iterates", m, n, form == "gram")
+    if chosen(backend, A, b, x0, *bounds, columns=n, entries=m * n, gpu=gpu):
         out: torch.Tensor = chebyshev(A, b, x0, *bounds, steps, form == "gram")
         return out
     return chebyshev_eager(A, b, x0, *bounds, steps, form == "gram")

@@ -2,15 +2,15 @@
 
 import torch
 
-from solvers.fused import chosen, module, plain, threads
+from solvers.fused import chosen, launch, plain
 
 
-@torch.library.custom_op("precisionlab::newton_schulz", mutates_args=())
+@torch.library.custom_op("precisionlab::newton_schulz", mutates_args=(), device_types=("cpu", "cuda"))
 def newton_schulz(A: torch.Tensor, X0: torch.Tensor, steps: int, every: bool = True) -> torch.Tensor:
     """Iterates of Newton–Schulz towards the pseudo-inverse.
 
     Args:
-        A: matrices, (B, m, n), float64 on the CPU.
+        A: matrices, (B, m, n), float64.
         X0: where to start, (B, n, m).
         steps: number of steps.
         every: whether every iterate is wanted, or only the last.
@@ -19,8 +19,30 @@ def newton_schulz(A: torch.Tensor, X0: torch.Tensor, steps: int, every: bool = T
         The iterates, (steps + 1, B, n, m), or the last of them, (1, B, n, m).
     """
     out = X0.new_empty(steps + 1 if every else 1, *X0.shape)
-    module().schulz(plain(A), plain(X0), out, steps, threads())
+    launch("schulz", plain(A), plain(X0), out, steps)
     return out
+
+
+@torch.library.custom_op("precisionlab::newton_schulz_step", mutates_args=(), device_types="cpu")
+def newton_schulz_step(A: torch.Tensor, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """One step, and how far it leads.
+
+    Args:
+        A: matrices, (B, m, n), float64.
+        X: approximate pseudo-inverses, (B, n, m).
+
+    Returns:
+        The next X, (B, n, m), and ‖I − X A‖_F of it, (B,).
+    """
+    out, defect = X.new_empty(X.shape), X.new_empty(X.shape[0])
+    launch("schulz_step", plain(A), plain(X), out.unsqueeze(0), defect)
+    return out, defect
+
+
+@newton_schulz_step.register_fake
+def _(A: torch.Tensor, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    del A
+    return X.new_empty(X.shape), X.new_empty(X.shape[0])
 
 
 @newton_schulz.register_fake
@@ -66,7 +88,7 @@ def newton_schulz_iterates(A: torch.Tensor, X0: torch.Tensor, steps: int, *, bac
         Ben-Israel and Cohen, SIAM J. Numer. Anal. 3 (1966).
     """
     m, n = A.shape[-2:]
-    if chosen(backend, A, X0, columns=n, entries=m * n):
+    if chosen(backend, A, X0, columns=n, entries=m * n, gpu=("schulz", m, n)):
         out: torch.Tensor = newton_schulz(A, X0, steps)
         return out
     return newton_schulz_eager(A, X0, steps)

@@ -3,9 +3,21 @@
 
 #include <cstdint>
 
+#include "portable.h"
+
 namespace precisionlab {
 
 constexpr int LANES = 8;  // problems in a lane group, on every instruction set
+
+// What a solver needs that stops each problem by itself, and goes on from where a call ended; residual form, on the CPU.
+// norms (steps, 2, batch): ‖b − A x‖² and ‖Aᵀ(A x − b)‖² of every iterate but the last; null where nobody watches.
+// direction (batch, n) and rho (batch) are Chebyshev's recurrence: read where `resumed`, written at the end.
+struct Watch {
+  double* norms;
+  double* direction;
+  double* rho;
+  bool resumed;
+};
 
 // Iterates on `batch` problems: A (batch, m, n), b (batch, m), x0 (batch, n), all contiguous.
 // Gradient descent: `step` (batch) holds η of each problem. Chebyshev: `step` holds θ and `spread` δ, (batch) each.
@@ -20,14 +32,17 @@ struct IteratesTask {
   std::int64_t batch;
   int m, n, steps;
   bool gram, chebyshev, every;
+  Watch watch;
 };
 
 // Newton-Schulz iterates X ← 2X − (X A) X: A (batch, m, n), X0 (batch, n, m).
-// out is (steps + 1, batch, n, m) with `every`, else (1, batch, n, m).
+// out is (steps + 1, batch, n, m) with `every`, else (1, batch, n, m). defect (batch) receives ‖I − X A‖_F of the last X, on
+// the CPU; or it is null.
 struct SchulzTask {
   const double* A;
   const double* X0;
   double* out;
+  double* defect;
   std::int64_t batch;
   int m, n, steps;
   bool every;
@@ -52,19 +67,22 @@ struct Sequences {
   std::int64_t batch, head, token;
 };
 
-// Linear attention, y = (q kᵀ) v / tokens; the queries are those of the last tokens. Forward writes y. Backward reads y as
+// Linear attention, y = scale (q kᵀ) v; the queries are those of the tokens from `start`. Causal: a query sees the tokens up
+// to its own, and all of the first `prefix`. Forward writes y. Backward reads y as
 // the gradient of the output, and writes dq, dk and dv.
 struct AttentionTask {
   Sequences q, k, v, y, dq, dk, dv;
   std::int64_t batch;
-  int heads, queries, tokens, width;
+  int heads, queries, tokens, width, start, prefix;
+  double scale;
   bool causal, backward;
 };
 
-constexpr int CONVOLUTION_CHUNK = 32;  // sequences whose filter gradients are summed before they are written
+constexpr int CONVOLUTION_CHUNK = 8;  // sequences whose filter gradients are summed before they are written
 
-// Gated convolution, y = gate (filter * u + bias): u, gate, y, dy, du, dgate (batch, tokens, width), filter (taps, width),
-// bias (width). Backward writes du, dgate and, for each chunk, partials (taps + 1, width): the gradients of filter and bias.
+// Gated convolution, y = gate (filter * u + bias), (filter * u)_s = Σ_k filter_k u_(s−first−k), first <= 0: u, gate, y, dy, du, dgate (batch, tokens, width), filter (taps, width),
+// bias (width). Backward writes du, dgate and sums (taps + 1, width), the gradients of filter and bias, by way of partials
+// (convolution_chunks, taps + 1, width).
 struct ConvolutionTask {
   const double* u;
   const double* gate;
@@ -75,10 +93,36 @@ struct ConvolutionTask {
   double* du;
   double* dgate;
   double* partials;
+  double* sums;
   std::int64_t batch;
-  int tokens, width, taps;
+  int tokens, width, taps, first;
   bool backward;
 };
+
+PL_HD std::int64_t convolution_chunks(const ConvolutionTask& t) {
+  return (t.batch + CONVOLUTION_CHUNK - 1) / CONVOLUTION_CHUNK;
+}
+
+// What a sum over a filter runs over, so that all it meets lies inside the sequence.
+struct Range {
+  int from, to;
+};
+
+// k of h_k u_(s−first−k)
+PL_HD Range taps_before(const ConvolutionTask& t, int s) {
+  const int from = s - t.first - t.tokens + 1, to = s - t.first + 1;
+  return {from > 0 ? from : 0, to < t.taps ? to : t.taps};
+}
+// k of h_k dz_(s+first+k)
+PL_HD Range taps_after(const ConvolutionTask& t, int s) {
+  const int from = -t.first - s, to = t.tokens - s - t.first;
+  return {from > 0 ? from : 0, to < t.taps ? to : t.taps};
+}
+// s of dz_s u_(s−first−k)
+PL_HD Range tokens_under(const ConvolutionTask& t, int k) {
+  const int lag = t.first + k;
+  return {lag > 0 ? lag : 0, lag < 0 ? t.tokens + lag : t.tokens};
+}
 
 // A kernel works on a range of lane groups with a workspace of its own, of as many doubles as it says it needs.
 template <class Task>

@@ -29,6 +29,22 @@ PL_HD void residual_gradient(const T* A, const T* b, int m, int d_runtime, const
   });
 }
 
+// The same gradient, to the bit, with squares[0] = ‖A x − b‖² and squares[1] = ‖g‖² for those who watch.
+template <class T, int D>
+PL_HD void watched_gradient(const T* A, const T* b, int m, int d_runtime, const T* x, T* g, T* squares) {
+  const int d = D > 0 ? D : d_runtime;
+  squares[0] = squares[1] = T(0.0);
+  each<D>(d, [&](int j) { g[j] = T(0.0); });
+  for (int i = 0; i < m; ++i) {
+    const T* const row = A + i * d;
+    T r = -b[i];
+    each<D>(d, [&](int j) { r = madd(row[j], x[j], r); });
+    each<D>(d, [&](int j) { g[j] = madd(row[j], r, g[j]); });
+    squares[0] = madd(r, r, squares[0]);
+  }
+  each<D>(d, [&](int j) { squares[1] = madd(g[j], g[j], squares[1]); });
+}
+
 // G = AᵀA and c = Aᵀb, the sums taken row by row.
 template <class T, int D>
 PL_HD void gram(const T* A, const T* b, int m, int d_runtime, T* G, T* c) {

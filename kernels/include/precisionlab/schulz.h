@@ -6,9 +6,9 @@
 
 namespace precisionlab {
 
-// P is n×n of scratch. D is n where the compiler is to know it, else 0; WIDE is a bound on n.
+// P = (X A)ᵀ, n×n: the step reads X A by columns. D is n where the compiler is to know it, else 0; WIDE is a bound on n.
 template <class T, int D, int WIDE>
-PL_HD void schulz_step(const T* A, int m, int n_runtime, T* X, T* P) {
+PL_HD void schulz_product(const T* A, int m, int n_runtime, const T* X, T* P) {
   const int n = D > 0 ? D : n_runtime;
   for (int i = 0; i < n; ++i) {
     T row[WIDE];
@@ -17,8 +17,29 @@ PL_HD void schulz_step(const T* A, int m, int n_runtime, T* X, T* P) {
       const T x = X[i * m + l];
       each<D>(n, [&](int k) { row[k] = madd(x, A[l * n + k], row[k]); });
     }
-    each<D>(n, [&](int k) { P[k * n + i] = row[k]; });  // transposed: the step reads it by columns
+    each<D>(n, [&](int k) { P[k * n + i] = row[k]; });
   }
+}
+
+// ‖I − X A‖_F
+template <class T, int D, int WIDE>
+PL_HD T schulz_defect(const T* A, int m, int n_runtime, const T* X, T* P) {
+  const int n = D > 0 ? D : n_runtime;
+  schulz_product<T, D, WIDE>(A, m, n, X, P);
+  T sum(0.0);
+  for (int i = 0; i < n; ++i) {
+    each<D>(n, [&](int k) {
+      const T e = k == i ? T(1.0) - P[i * n + k] : P[i * n + k];
+      sum = madd(e, e, sum);
+    });
+  }
+  return root(sum);
+}
+
+template <class T, int D, int WIDE>
+PL_HD void schulz_step(const T* A, int m, int n_runtime, T* X, T* P) {
+  const int n = D > 0 ? D : n_runtime;
+  schulz_product<T, D, WIDE>(A, m, n, X, P);
   for (int l = 0; l < m; ++l) {
     T x[WIDE], y[WIDE];
     each<D>(n, [&](int i) {
@@ -27,6 +48,31 @@ PL_HD void schulz_step(const T* A, int m, int n_runtime, T* X, T* P) {
     });
     each<D>(n, [&](int k) { each<D>(n, [&](int i) { y[i] = nmadd(P[k * n + i], x[k], y[i]); }); });
     each<D>(n, [&](int i) { X[i * m + l] = y[i]; });
+  }
+}
+
+// The same step, every sum in the same order and so to the same bits, with P in D² registers: for the GPU, where a row of A
+// and a column of X are read once for all of P. Storage is a pointer to T, or acts like one.
+template <class T, int D, class Storage>
+PL_HD void schulz_step_in_registers(Storage A, int m, Storage X) {
+  T P[D * D];
+  each<D * D>(D * D, [&](int e) { P[e] = T(0.0); });
+  for (int l = 0; l < m; ++l) {
+    T a[D];
+    each<D>(D, [&](int k) { a[k] = A[l * D + k]; });
+    each<D>(D, [&](int i) {
+      const T x = X[i * m + l];
+      each<D>(D, [&](int k) { P[k * D + i] = madd(x, a[k], P[k * D + i]); });
+    });
+  }
+  for (int l = 0; l < m; ++l) {
+    T x[D], y[D];
+    each<D>(D, [&](int i) {
+      x[i] = X[i * m + l];
+      y[i] = x[i] + x[i];
+    });
+    each<D>(D, [&](int k) { each<D>(D, [&](int i) { y[i] = nmadd(P[k * D + i], x[k], y[i]); }); });
+    each<D>(D, [&](int i) { X[i * m + l] = y[i]; });
   }
 }
 

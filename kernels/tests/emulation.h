@@ -1,0 +1,108 @@
+// The CUDA kernels on the host: a block's threads are threads of the machine, its barriers are barriers, and blocks run
+// one after the other. The sanitizers then see what they would do on a GPU: an index out of range, a missing barrier.
+#pragma once
+
+#include <cmath>
+#include <condition_variable>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __shared__ static  // one block runs at a time
+#define PL_DYNAMIC_SHARED(name) double* const name = ::precisionlab::device::emulated::block->shared.get()
+
+namespace precisionlab::device {
+
+namespace emulated {
+
+class Barrier {
+ public:
+  explicit Barrier(int count) : count_(count) {}
+  void wait() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const unsigned turn = turn_;
+    if (++waiting_ == count_) {
+      waiting_ = 0, ++turn_;
+      all_.notify_all();
+    } else {
+      all_.wait(lock, [&] { return turn_ != turn; });
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable all_;
+  const int count_;
+  int waiting_ = 0;
+  unsigned turn_ = 0;
+};
+
+struct Warp {
+  Barrier barrier{32};
+  double slots[32];
+};
+
+struct Block {
+  Barrier barrier;
+  std::unique_ptr<Warp[]> warps;
+  std::unique_ptr<double[]> shared;
+};
+
+struct Index {
+  unsigned x;
+};
+
+inline thread_local Block* block = nullptr;
+inline thread_local Index thread, number;
+
+}  // namespace emulated
+
+#define threadIdx (::precisionlab::device::emulated::thread)
+#define blockIdx (::precisionlab::device::emulated::number)
+
+inline emulated::Warp& own_warp() { return emulated::block->warps[threadIdx.x / 32]; }
+inline void __syncthreads() { emulated::block->barrier.wait(); }
+inline void __syncwarp() { own_warp().barrier.wait(); }
+inline double __shfl_xor_sync(unsigned, double value, int mask) {
+  emulated::Warp& warp = own_warp();
+  warp.slots[threadIdx.x % 32] = value;
+  warp.barrier.wait();
+  const double other = warp.slots[(threadIdx.x % 32) ^ static_cast<unsigned>(mask)];
+  warp.barrier.wait();
+  return other;
+}
+
+template <class Task>
+const char* start(void (*kernel)(Task), std::int64_t blocks, int threads, int shared_bytes, void*, const Task& task) {
+  const auto doubles = static_cast<std::size_t>(shared_bytes) / sizeof(double);
+  emulated::Block block{emulated::Barrier(threads), std::make_unique<emulated::Warp[]>(threads / 32),
+                        std::make_unique<double[]>(doubles)};
+  std::vector<std::thread> started;
+  for (int i = 0; i < threads; ++i) {
+    started.emplace_back([&, i] {
+      emulated::block = &block;
+      emulated::thread.x = static_cast<unsigned>(i);
+      for (std::int64_t k = 0; k < blocks; ++k) {
+        emulated::number.x = static_cast<unsigned>(k);
+        if (i == 0) {  // what the block before left is not to be read
+          for (std::size_t e = 0; e < doubles; ++e) block.shared[e] = std::numeric_limits<double>::quiet_NaN();
+        }
+        block.barrier.wait();
+        kernel(task);
+        block.barrier.wait();
+      }
+    });
+  }
+  for (std::thread& one : started) one.join();
+  return nullptr;
+}
+
+}  // namespace precisionlab::device
