@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test kills lint bench notebooks reports docs clean sanitize
+.PHONY: setup demo test nightly kills lint bench notebooks reports docs clean sanitize
 
 setup: $(STAMP)
 
@@ -24,6 +24,11 @@ demo: setup
 # One process a core, each of one thread: two torch processes of two threads each would wait for one another.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# Ten thousand problems for every shipped solver, learned ones included; `make test` draws two hundred.
+nightly: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --hypothesis-profile=nightly \
+	  tests/solvers/testing/test_shipped.py tests/precisionlab/test_battery.py
 
 # Training killed at random moments, resumed and compared; `make test` does four of these.
 kills: setup

@@ -9,6 +9,7 @@ Limiting accuracy: r is updated and not recomputed, and drifts by u times the la
     the iterates grow, and x is as good as a backward stable method's: c u κ (1 + κ‖r‖/(‖A‖‖x‖)).
 Stopping: R1 or R2 of `solvers.iteration`, on the updated r and s.
 Rank: a deficient A is flagged; x then is the minimiser nearest to x0.
+Operators: A may be a `scipy.sparse.linalg.LinearOperator`, see `solvers.linear_operator`.
 
 Reference: Hestenes and Stiefel (1952), section 10; Björck, Elfving and Strakoš, Stability of conjugate gradient and
 Lanczos methods for linear least squares problems, SIAM J. Matrix Anal. Appl. 19 (1998), algorithm CGLS1.
@@ -20,11 +21,12 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from solvers.iteration import default_tolerance, frobenius, iterate, paige_saunders, ruled
+from solvers.linear_operator import Matrix
 from solvers.products import divide, matvec, norm, rmatvec
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
 from solvers.scaling import scale
-from solvers.solver import EXACT, Promise, Solver
+from solvers.solver import EXACT, ProductSolver, Promise
 from solvers.validation import require_count, require_nonnegative
 
 
@@ -33,13 +35,13 @@ class _State(NamedTuple):
     r: torch.Tensor
     s: torch.Tensor
     p: torch.Tensor
-    A: torch.Tensor
+    A: Matrix
     A_norm: torch.Tensor
     b_norm: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class CGLS(Solver):
+class CGLS(ProductSolver):
     """Conjugate gradients for least squares.
 
     Args:
@@ -56,7 +58,7 @@ class CGLS(Solver):
         require_count("max_iterations", self.max_iterations)
         require_nonnegative("tolerance", self.tolerance)
 
-    def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
+    def _solve(self, A: Matrix, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)
         tolerance = default_tolerance(A) if self.tolerance is None else self.tolerance
 
@@ -74,7 +76,7 @@ class CGLS(Solver):
             met = paige_saunders(r_norm, g_norm, x_norm, s.A_norm, s.b_norm, tolerance)
             return ruled(met, r_norm, g_norm, x_norm)
 
-        x = torch.zeros_like(problem.A[:, 0, :]) if problem.x0 is None else problem.x0
+        x = problem.start
         r = problem.b - matvec(problem.A, x)
         s = rmatvec(problem.A, r)
         start = _State(x=x, r=r, s=s, p=s, A=problem.A, A_norm=frobenius(problem.A), b_norm=norm(problem.b))

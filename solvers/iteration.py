@@ -24,6 +24,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 
+from solvers.linear_operator import Matrix, Operator
 from solvers.products import norm
 from solvers.result import LstsqResult, Status
 
@@ -33,7 +34,7 @@ RUNNING = -1
 _PERIOD = 32
 """Steps that an iterate is kept to be compared with those that follow; cycles are rarely longer than four."""
 
-S = TypeVar("S", bound=tuple[torch.Tensor, ...])
+S = TypeVar("S", bound=tuple[Matrix, ...])
 """A NamedTuple of tensors, the batch first in each, one of them called `x`."""
 
 
@@ -73,7 +74,7 @@ def iterate(
             active = active[~done]
             if not len(active):
                 break
-            state = _paired(type(state)(*(part[:count][~done] for part in state)))
+            state = _paired(_rebuilt(state, [part[:count][~done] for part in state]))
         if k == max_iterations:
             x[active], iterations[active] = _iterate_of(state)[: len(active)], k
             break
@@ -95,7 +96,11 @@ def _paired(state: S) -> S:
     """
     if _iterate_of(state).shape[0] != 1:
         return state
-    return type(state)(*(torch.cat([part, part]) for part in state))
+    return _rebuilt(state, [part if isinstance(part, Operator) else torch.cat([part, part]) for part in state])
+
+
+def _rebuilt(state: S, parts: list[Any]) -> S:
+    return type(state)(*parts)
 
 
 def _iterate_of(state: Any) -> torch.Tensor:
@@ -184,19 +189,21 @@ def ruled(met: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
     return verdict
 
 
-def frobenius(A: torch.Tensor) -> torch.Tensor:
+def frobenius(A: Matrix) -> torch.Tensor:
     """‖A‖_F of matrices of size 1.
 
     Args:
-        A: (B, m, n).
+        A: (B, m, n); of an operator, its estimate of ‖A‖₂.
 
     Returns:
         (B,).
     """
+    if isinstance(A, Operator):
+        return torch.full((1,), A.norm, dtype=A.dtype)
     return norm(A.flatten(start_dim=1))
 
 
-def default_tolerance(A: torch.Tensor) -> float:
+def default_tolerance(A: Matrix) -> float:
     """τ where the user asks for none: eps, below which r is rounding.
 
     Args:

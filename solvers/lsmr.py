@@ -7,6 +7,7 @@ Convergence: ‖Aᵀr_k‖ <= 2 ((κ − 1)/(κ + 1))^k ‖Aᵀr₀‖.
 Limiting accuracy: c u κ (1 + κ‖r‖/(‖A‖‖x‖)).
 Stopping: R1 or R2 of `solvers.iteration`, with ‖r‖ and ‖Aᵀr‖ as the rotations give them (section 3 of the paper).
 Rank: a deficient A is flagged; x then is the minimiser nearest to x0.
+Operators: A may be a `scipy.sparse.linalg.LinearOperator`, see `solvers.linear_operator`.
 
 Reference: Fong and Saunders, LSMR: an iterative algorithm for sparse least-squares problems, SIAM J. Sci. Comput. 33
 (2011), sections 2 and 3; the names below are the paper's.
@@ -18,12 +19,13 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from solvers.iteration import default_tolerance, frobenius, iterate, paige_saunders, ruled
+from solvers.linear_operator import Matrix
 from solvers.lsqr import normalised
 from solvers.products import divide, matvec, norm, rmatvec
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
 from solvers.scaling import scale
-from solvers.solver import EXACT, Promise, Solver
+from solvers.solver import EXACT, ProductSolver, Promise
 from solvers.validation import require_count, require_nonnegative
 
 
@@ -48,13 +50,13 @@ class _State(NamedTuple):
     tau_tilde: torch.Tensor
     theta_tilde: torch.Tensor
     r_norm: torch.Tensor
-    A: torch.Tensor
+    A: Matrix
     A_norm: torch.Tensor
     b_norm: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSMR(Solver):
+class LSMR(ProductSolver):
     """LSMR.
 
     Args:
@@ -71,7 +73,7 @@ class LSMR(Solver):
         require_count("max_iterations", self.max_iterations)
         require_nonnegative("tolerance", self.tolerance)
 
-    def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
+    def _solve(self, A: Matrix, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)
         tolerance = default_tolerance(A) if self.tolerance is None else self.tolerance
 
@@ -80,7 +82,7 @@ class LSMR(Solver):
             met = paige_saunders(s.r_norm, g_norm, x_norm, s.A_norm, s.b_norm, tolerance)
             return ruled(met, s.r_norm, g_norm, x_norm)
 
-        x = torch.zeros_like(problem.A[:, 0, :]) if problem.x0 is None else problem.x0
+        x = problem.start
         beta, u = normalised(problem.b - matvec(problem.A, x))
         alpha, v = normalised(rmatvec(problem.A, u))
         one, zero = torch.ones_like(beta), torch.zeros_like(beta)

@@ -7,6 +7,7 @@ Convergence: that of CGLS, 2 ((κ − 1)/(κ + 1))^k in ‖A(x_k − x*)‖.
 Limiting accuracy: c u κ (1 + κ‖r‖/(‖A‖‖x‖)); it holds up better than CGLS where κ is large and r is not small.
 Stopping: R1 or R2 of `solvers.iteration`, with ‖r‖ and ‖Aᵀr‖ as the rotations give them: φ̄ and φ̄ α |c|.
 Rank: a deficient A is flagged; x then is the minimiser nearest to x0.
+Operators: A may be a `scipy.sparse.linalg.LinearOperator`, see `solvers.linear_operator`.
 
 Reference: Paige and Saunders, LSQR, ACM TOMS 8 (1982); Golub and Kahan, SIAM J. Numer. Anal. 2 (1965).
 """
@@ -17,11 +18,12 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from solvers.iteration import default_tolerance, frobenius, iterate, paige_saunders, ruled
+from solvers.linear_operator import Matrix
 from solvers.products import divide, matvec, norm, rmatvec
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
 from solvers.scaling import scale
-from solvers.solver import EXACT, Promise, Solver
+from solvers.solver import EXACT, ProductSolver, Promise
 from solvers.validation import require_count, require_nonnegative
 
 
@@ -34,13 +36,13 @@ class _State(NamedTuple):
     phi_bar: torch.Tensor
     rho_bar: torch.Tensor
     g_norm: torch.Tensor
-    A: torch.Tensor
+    A: Matrix
     A_norm: torch.Tensor
     b_norm: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSQR(Solver):
+class LSQR(ProductSolver):
     """LSQR.
 
     Args:
@@ -57,7 +59,7 @@ class LSQR(Solver):
         require_count("max_iterations", self.max_iterations)
         require_nonnegative("tolerance", self.tolerance)
 
-    def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
+    def _solve(self, A: Matrix, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)
         tolerance = default_tolerance(A) if self.tolerance is None else self.tolerance
 
@@ -83,7 +85,7 @@ class LSQR(Solver):
             met = paige_saunders(s.phi_bar, s.g_norm, x_norm, s.A_norm, s.b_norm, tolerance)
             return ruled(met, s.phi_bar, s.g_norm, x_norm)
 
-        x = torch.zeros_like(problem.A[:, 0, :]) if problem.x0 is None else problem.x0
+        x = problem.start
         beta, u = normalised(problem.b - matvec(problem.A, x))
         alpha, v = normalised(rmatvec(problem.A, u))
         start = _State(

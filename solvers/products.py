@@ -7,8 +7,10 @@ same iteration. What is here keeps one order of operations: matrix–vector prod
 
 import torch
 
+from solvers.linear_operator import Matrix, Operator
 
-def matvec(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+
+def matvec(A: Matrix, x: torch.Tensor) -> torch.Tensor:
     """A x.
 
     Args:
@@ -18,6 +20,8 @@ def matvec(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, m).
     """
+    if isinstance(A, Operator):
+        return A.matvec(x)
     if A.shape[0] == 1:
         # A batch of one goes through another routine, with another order of summation; a batch of two does not.
         return matvec(A.repeat(2, 1, 1), x.repeat(2, 1))[:1]
@@ -25,7 +29,7 @@ def matvec(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return product
 
 
-def rmatvec(A: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
+def rmatvec(A: Matrix, r: torch.Tensor) -> torch.Tensor:
     """Aᵀ r.
 
     Args:
@@ -35,7 +39,7 @@ def rmatvec(A: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, n).
     """
-    return matvec(A.mT, r)
+    return A.rmatvec(r) if isinstance(A, Operator) else matvec(A.mT, r)
 
 
 def gram(A: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import torch
 
+from solvers.linear_operator import Matrix, Operator
 from solvers.products import column_norms
 from solvers.result import LstsqResult, Status
 from solvers.scaling import scale_columns
@@ -62,15 +63,17 @@ def deficient_factor(R: torch.Tensor, m: int, sizes: torch.Tensor) -> torch.Tens
     return doubtful.index_put((where,), verdict)
 
 
-def flag_deficient(A: torch.Tensor, result: LstsqResult) -> LstsqResult:
+def flag_deficient(A: Matrix, result: LstsqResult) -> LstsqResult:
     """Give the problems with a rank-deficient matrix that status, whatever their iteration thought.
 
     Args:
-        A: matrices, (B, m, n).
+        A: matrices, (B, m, n); of an operator nothing is said.
         result: a flat result.
 
     Returns:
         The result with its statuses corrected; x is left as it is.
     """
+    if isinstance(A, Operator):
+        return result
     status = torch.where(deficient(A), int(Status.RANK_DEFICIENT), torch.as_tensor(result.status))
     return replace(result, status=status)

@@ -6,10 +6,11 @@ the same bits, the iterates have the same bits, and the answer is scaled back ex
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
+from solvers.linear_operator import Matrix, Operator
 from solvers.result import LstsqResult
 
 _FAR = 4000
@@ -19,7 +20,10 @@ _NORMAL = 1022
 """2^e and 2^(−e) are normal numbers of float64 up to here."""
 
 
-class Scaled(NamedTuple):
+M = TypeVar("M", bound=Matrix)
+
+
+class Scaled(NamedTuple, Generic[M]):
     """A problem in powers of two of its own size.
 
     Args:
@@ -30,11 +34,16 @@ class Scaled(NamedTuple):
         right_exponent: (B,), integer.
     """
 
-    A: torch.Tensor
+    A: M
     b: torch.Tensor
     x0: torch.Tensor | None
     matrix_exponent: torch.Tensor
     right_exponent: torch.Tensor
+
+    @property
+    def start(self) -> torch.Tensor:
+        """x0, or zero where there is none, (B, n)."""
+        return self.b.new_zeros(len(self.b), self.A.shape[-1]) if self.x0 is None else self.x0
 
     def unscale(self, x: torch.Tensor) -> torch.Tensor:
         """Iterates or solutions in the caller's units.
@@ -107,18 +116,24 @@ def ldexp(values: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
     return (2 * mantissa * power_of_two(first) * power_of_two(rest)).to(values.dtype)
 
 
-def scale(A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None = None) -> Scaled:
+def scale(A: M, b: torch.Tensor, x0: torch.Tensor | None = None) -> Scaled[M]:
     """Bring a batch of problems to entries of at most 1.
 
     Args:
-        A: matrices, (B, m, n).
+        A: matrices, (B, m, n), or an operator.
         b: right-hand sides, (B, m).
         x0: starting points, (B, n), or None.
 
     Returns:
         The scaled problem. b and A x0 share one exponent, so that neither overflows beside the other.
     """
-    matrix = exponent(A, (-2, -1))
+    unit: Any
+    if isinstance(A, Operator):
+        unit, e = A.scaled()
+        matrix = torch.tensor([e])
+    else:
+        matrix = exponent(A, (-2, -1))
+        unit = ldexp(A, -matrix[:, None, None])
     zero = (b == 0).all(dim=-1)
     right = torch.where(zero, -_FAR, exponent(b, -1))
     if x0 is not None:
@@ -126,7 +141,7 @@ def scale(A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None = None) -> S
         right = torch.maximum(right, image)
     right = torch.where(right <= -_FAR, 0, right)
     return Scaled(
-        A=ldexp(A, -matrix[:, None, None]),
+        A=unit,
         b=ldexp(b, -right[:, None]),
         x0=None if x0 is None else ldexp(x0, (matrix - right)[:, None]),
         matrix_exponent=matrix,
@@ -158,4 +173,5 @@ def ordinary(sizes: torch.Tensor) -> torch.Tensor:
     """
     safe = torch.finfo(sizes.dtype).max ** 0.25
     # Written so that a NaN, from squares that overflowed, is not ordinary.
-    return (sizes < safe) & (sizes > 1 / safe)
+    within: torch.Tensor = (sizes < safe) & (sizes > 1 / safe)
+    return within

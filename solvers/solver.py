@@ -9,12 +9,16 @@ Leading dimensions of `b` and `x0` must equal those of `A`; nothing is broadcast
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from enum import StrEnum
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 
+from solvers.linear_operator import Matrix, is_operator, validated_operator
 from solvers.result import Array, LstsqResult, Status, empty_result, to_numpy
 from solvers.validation import validated
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 
 class Promise(StrEnum):
@@ -109,6 +113,52 @@ class Solver(ABC):
             else:
                 result = empty_result(matrix.new_empty(0, *matrix.shape[-2:]), record)
         return _restore(_flag_nonfinite(result), batch, as_numpy=not isinstance(A, torch.Tensor))
+
+
+class ProductSolver(Solver):
+    """A method that asks of A for products alone, and so takes one that is known by nothing else."""
+
+    @abstractmethod
+    def _solve(self, A: Matrix, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
+        """Solve a flat batch, or one problem with an operator.
+
+        Args:
+            A: matrices, (B, m, n), or an operator of shape (1, m, n).
+            b: right-hand sides, (B, m).
+            x0: starting points, (B, n), or None.
+            record: whether to fill `trace`.
+
+        Returns:
+            As `Solver._solve`.
+        """
+
+    def solve(
+        self, A: "Array | LinearOperator[Any]", b: Array, *, x0: Array | None = None, record: bool = False
+    ) -> LstsqResult:
+        """Solve min_x ‖b − A x‖₂ for each problem of a batch, or for one A known by its products.
+
+        Args:
+            A: as `Solver.solve` has it, or a `scipy.sparse.linalg.LinearOperator`, (m, n), real, float64.
+            b: right-hand sides, (..., m); beside an operator a NumPy vector, (m,), float64.
+            x0: starting points, (..., n); beside an operator a NumPy vector, (n,).
+            record: whether the iterates are kept, in `trace`.
+
+        Returns:
+            The result; NumPy arrays for an operator.
+
+        Raises:
+            TypeError: if an argument is of the wrong family or dtype.
+            ValueError: if shapes do not fit, a dimension is empty, or an entry is NaN or inf.
+
+        Error:
+            Stated by each method. The rank of an operator is not judged.
+        """  # noqa: DOC502 - raised by the validation that this calls
+        if not is_operator(A):
+            return super().solve(cast(Array, A), b, x0=x0, record=record)
+        operator, right, start = validated_operator(A, b, x0)
+        with torch.no_grad():
+            result = self._solve(operator, right, start, record)
+        return _restore(_flag_nonfinite(result), torch.Size(), as_numpy=True)
 
 
 def _flag_nonfinite(result: LstsqResult) -> LstsqResult:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from solvers.linear_operator import is_operator
 from solvers.result import Array
 
 DTYPES = (torch.float32, torch.float64)
@@ -41,7 +42,10 @@ def as_tensor(name: str, value: object) -> torch.Tensor:
         # A copy: torch takes no negative strides, foreign byte orders or read-only memory.
         native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C", copy=True)
         return torch.from_numpy(native)
-    raise TypeError(f"{name}: got {type(value).__name__}, wants a torch.Tensor or a numpy.ndarray")
+    wants = "a torch.Tensor or a numpy.ndarray"
+    if is_operator(value):
+        wants += "; cgls, lsqr and lsmr alone do without the entries of A"
+    raise TypeError(f"{name}: got {type(value).__name__}, wants {wants}")
 
 
 def as_tensors(arguments: Mapping[str, object]) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ import torch
 
 from solvers.testing import CHECKS, Recipe, SolverCheckFailed, check_solver
 
+from . import interface_defects
 from .defects import DEFECTS
 
 EXAMPLES = 120
@@ -27,6 +28,8 @@ def test_planted_defect_is_found_and_named(defect):
 
 
 def test_every_check_has_been_seen_red():
+    assert any(type(defect.solver).__module__ == interface_defects.__name__ for defect in DEFECTS)
+    assert len(DEFECTS) >= 40
     assert {defect.check for defect in DEFECTS} == {check.name for check in CHECKS}
 
 

@@ -1,8 +1,7 @@
 """Every solver here goes through the battery at its documented accuracy, the learned one with the true gradient."""
 
-import os
-
 import pytest
+from hypothesis import settings
 
 import solvers
 from solvers.learned import LearnedSolver
@@ -10,7 +9,7 @@ from solvers.products import matvec, rmatvec
 from solvers.refinement import Refinement
 from solvers.testing import check_solver
 
-EXAMPLES = int(os.environ.get("SOLVER_CHECK_EXAMPLES", "200"))
+EXAMPLES = settings().max_examples if settings.get_current_profile_name() == "nightly" else 200
 """10,000 in the nightly profile."""
 
 
