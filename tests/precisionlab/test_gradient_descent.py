@@ -193,3 +193,16 @@ def test_an_unstable_step_is_no_answer() -> None:
     problem = random_problem(10, 3, batch=(5,))
     result = LearnedIteration(task.step(Explosion(task))).solve(problem.A, problem.b)
     assert bool((result.status == Status.BREAKDOWN).all())
+
+
+@pytest.mark.parametrize("scale", [1e-3, 3.0])
+def test_the_iteration_starts_where_it_is_told(scale: float) -> None:
+    task = GradientDescent(n=3, rows=8, steps=2)
+    problem = random_problem(8, 3, condition=3.0, scale=3.0, batch=(4,))
+    x0 = scale * torch.randn(4, 3, dtype=torch.float64)
+    trace = true_solver(task, max_iterations=1, tolerance=0.0).solve(problem.A, problem.b, x0=x0, record=True).trace
+    assert trace is not None
+    wanted = descend(Problem(problem.A, problem.b, x0), steps=2, step_size=0.5)[:, -1]
+    allowed = 16 * 24 * 2 * U[torch.float64] * (problem.x.abs().max() + x0.abs().max())
+    assert torch.equal(torch.as_tensor(trace[0]), x0)
+    assert (trace[1] - wanted).abs().max() <= allowed
