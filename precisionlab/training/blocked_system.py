@@ -49,6 +49,7 @@ class BlockedSystem:
         self._right = self._right.flatten()
         count, parameters = len(self._right), objective.parameters
         self._gram = self._theta.new_zeros(count, count)
+        self._corners: list[torch.Tensor] | None = None
         self._lengths = self._theta.new_zeros(parameters)
         width = max(1, BLOCK // count)
         for first in distributed.share(torch.arange(0, parameters, width)).tolist():
@@ -71,12 +72,26 @@ class BlockedSystem:
         Returns:
             (P,), or None where rounding left the system indefinite or the step is not finite.
         """
-        corners = factorised(self._gram, damping)
-        solution = torch.full_like(self._right, torch.nan)
-        if corners is not None:
-            solution = substituted(self._gram, corners, self._right)
-        solution = distributed.from_first(solution)
-        step = self._backwards(solution) / self._lengths.square()
+        self._corners = factorised(self._gram, damping)
+        return self._step(self._right)
+
+    def again(self, residual: torch.Tensor) -> torch.Tensor | None:
+        """The step for other residuals of the same batch, with the Jacobian and the λ of the last `solve`.
+
+        Args:
+            residual: This process's, (R,), float64.
+
+        Returns:
+            (P,), or None where the step is not finite.
+        """
+        return self._step(distributed.gathered(residual)[0])
+
+    def _step(self, right: torch.Tensor) -> torch.Tensor | None:
+        solution = torch.full_like(right, torch.nan)
+        if self._corners is not None:
+            solution = substituted(self._gram, self._corners, right)
+        # Each process has factorised alone, and on unlike processors the last bits may differ: the first one's counts.
+        step = self._backwards(distributed.from_first(solution)) / self._lengths.square()
         return step if bool(step.isfinite().all()) else None
 
     @property

@@ -26,6 +26,7 @@ from precisionlab.config import STRICT
 from precisionlab.models import Backbone
 from precisionlab.polynomial import Polynomial, extract
 from precisionlab.training.gauss_newton import FLOOR_ULPS
+from precisionlab.training.gradient_signal import GradientSignal, lost
 from precisionlab.training.objective import Objective, Stream
 from precisionlab.training.phase import Outcome, Place, State
 
@@ -72,13 +73,16 @@ class SnapRun:
         self.config, self.objective, self.place = config, objective, place
         self.step, self.outcome = 0, None
         self.theta = theta.clone()
+        self._signal = GradientSignal(theta)
+        self._diagnostics: dict[str, float | None] = dict.fromkeys(("gradient_norm", "cosine", "lost"))
 
     @torch.no_grad()
     def advance(self) -> dict[str, Any]:
         """Snap, at the first step; polish, at the others.
 
         Returns:
-            mse, and kept: how many coefficients are left.
+            mse, kept: how many coefficients are left, and of a polish gradient_norm, cosine with the gradient before it
+            and lost, the fraction of the coefficients that rounding left as they were.
         """
         if self.step == 0:
             snapped = self._snapped()
@@ -94,15 +98,15 @@ class SnapRun:
             u = torch.finfo(self.objective.dtype).eps / 2
             floor = (FLOOR_ULPS * u) ** 2 * self.objective.target_mean_square()
             self.outcome = Outcome.REACHED if mse <= floor else Outcome.STALLED
-        return {"mse": mse, "kept": len(self._free())}
+        return {"mse": mse, "kept": len(self._free())} | self._diagnostics
 
     def state(self) -> State:
         """All that `restore` needs.
 
         Returns:
-            Parameters and step.
+            Parameters, step and the last gradient.
         """
-        return {"theta": self.theta, "step": self.step}
+        return {"theta": self.theta, "step": self.step, **self._signal.state()}
 
     def restore(self, state: State) -> None:
         """Continue from a state.
@@ -111,6 +115,7 @@ class SnapRun:
             state: What `state` returned.
         """
         self.theta, self.step = torch.as_tensor(state["theta"]).clone(), int(state["step"])
+        self._signal.restore(state)
 
     def _snapped(self) -> torch.Tensor | None:
         model = self.objective.model
@@ -133,7 +138,14 @@ class SnapRun:
         # On the CPU, where there is a solution of least norm; taken by all from the first, whatever its processor.
         solved = torch.linalg.lstsq(rows.cpu(), residual.cpu().unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
         step = distributed.from_first(solved.to(self.theta))
-        self.theta = self.theta.index_add(0, free, -step)
+        before, nothing = self.theta, torch.zeros_like(self.theta)
+        self.theta = before.index_add(0, free, -step)
+        descent = (residual @ rows) * (2 / len(residual))
+        self._diagnostics = {
+            "gradient_norm": float(torch.linalg.vector_norm(descent)),
+            "cosine": self._signal.take(nothing.index_add(0, free, descent.to(before))),
+            "lost": lost(before, self.theta, nothing.index_add(0, free, step)),
+        }
 
     def _free(self) -> torch.Tensor:
         """Places of the coefficients that are not zero."""
