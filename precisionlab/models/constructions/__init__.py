@@ -25,7 +25,9 @@ __all__ = [
 
 
 class _Descent(Protocol):
-    def __call__(self, *, n: int, rows: int, steps: int, step_size: float | None, dtype: torch.dtype) -> Backbone: ...
+    def __call__(
+        self, *, n: int, rows: int, steps: int, step_size: float | None, loops: int, dtype: torch.dtype
+    ) -> Backbone: ...
 
 
 _DESCENTS: dict[str, _Descent] = {
@@ -61,7 +63,7 @@ def gradient_step(
         if mixer != "gated-conv":
             raise ValueError(f"form: got 'gram' for {mixer!r}, of which only 'gated-conv' has a construction")
         return gated_convolution.gram_gradient(n=n, rows=rows, dtype=dtype)
-    return _descent(mixer)(n=n, rows=rows, steps=1, step_size=None, dtype=dtype)
+    return _descent(mixer)(n=n, rows=rows, steps=1, step_size=None, loops=1, dtype=dtype)
 
 
 def gradient_descent(
@@ -71,6 +73,7 @@ def gradient_descent(
     rows: int = 20,
     steps: int = 4,
     step_size: float = 0.5,
+    looped: bool = False,
     dtype: torch.dtype = torch.float64,
 ) -> Backbone:
     """Emit the iterate k steps of gradient descent on ½‖A x − b‖²/N after x₀, of the explicit-gradient prompt.
@@ -81,12 +84,14 @@ def gradient_descent(
         rows: N.
         steps: k.
         step_size: η.
+        looped: Whether one step's weights are applied k times, rather than k steps' weights once.
         dtype: float32 or float64.
 
     Returns:
-        The model: k + 1 layers of linear attention, or 3k + 1 gated convolutions.
+        The model: k + 1 layers of linear attention, or 3k + 1 gated convolutions; looped, 2 or 4.
     """
-    return _descent(mixer)(n=n, rows=rows, steps=steps, step_size=step_size, dtype=dtype)
+    steps, loops = (1, steps) if looped else (steps, 1)
+    return _descent(mixer)(n=n, rows=rows, steps=steps, step_size=step_size, loops=loops, dtype=dtype)
 
 
 def _descent(mixer: str) -> _Descent:

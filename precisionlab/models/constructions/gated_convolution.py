@@ -73,6 +73,7 @@ def gradient_descent(
     rows: int,
     steps: int,
     step_size: float | None,
+    loops: int = 1,
     every_token: bool = False,
     dtype: torch.dtype = torch.float64,
 ) -> Backbone:
@@ -83,6 +84,7 @@ def gradient_descent(
         rows: N, by which sums are divided; prompts may have fewer rows.
         steps: k.
         step_size: η; None emits the gradient itself, which needs k = 1.
+        loops: How many times over the k steps are taken, by the same weights; 1 where x₀ is in every token.
         every_token: Whether the prompt is [a₁, b₁, x₀], …, [a_N, b_N, x₀], rather than the explicit-gradient prompt.
         dtype: float32 or float64.
 
@@ -98,6 +100,7 @@ def gradient_descent(
         positions="none" if every_token else "token-type",
         projections=False,
         residual=False,
+        loops=loops,
     )
     features, tokens = (2 * n + 1, rows) if every_token else (n + 1, rows + 1)
     model, w = blank(config, in_features=features, out_features=n, tokens=tokens, dtype=dtype)

@@ -29,7 +29,7 @@ from precisionlab.models.constructions.weights import Slots, blank, wire
 
 
 def gradient_descent(
-    *, n: int, rows: int, steps: int, step_size: float | None, dtype: torch.dtype = torch.float64
+    *, n: int, rows: int, steps: int, step_size: float | None, loops: int = 1, dtype: torch.dtype = torch.float64
 ) -> Backbone:
     """Emit k steps of gradient descent on ½‖A x − b‖²/N, or one gradient.
 
@@ -38,13 +38,14 @@ def gradient_descent(
         rows: N, by which sums are divided; prompts may have any number of rows.
         steps: k.
         step_size: η; None emits the gradient itself, which needs k = 1.
+        loops: How many times over the k steps are taken, by the same weights.
         dtype: float32 or float64.
 
     Returns:
         A model of the explicit-gradient prompt: k + 1 layers, width 2n + 2, one head.
     """
     slots = Slots.of(a=n, b=1, x=n, e=1)
-    config = ModelConfig(mixer="linear-attention", width=slots.width, layers=steps + 1, heads=1, normalise="none")
+    config = ModelConfig(width=slots.width, layers=steps + 1, heads=1, normalise="none", loops=loops)
     model, w = blank(config, in_features=n + 1, out_features=n, tokens=rows + 1, dtype=dtype)
     row = slice(0, n + 1)
     wire(w["read_in.weight"], row, row)

@@ -12,8 +12,9 @@ from torch.func import functional_call, jacrev, vmap
 from precisionlab.models import MIXERS, ModelConfig
 from precisionlab.models.filters import ImplicitTaps, convolve_by_fft, convolve_directly
 from precisionlab.models.mixers import build_mixer
-from tests.precisionlab.models.cases import CAUSAL, FEW, FORMS, TOKENS, WIDTH
-from tests.precisionlab.models.formulas import by_the_formula, sizes
+
+from .cases import CAUSAL, FEW, FORMS, TOKENS, WIDTH
+from .formulas import by_the_formula, sizes
 
 U = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 ROUNDINGS = 4 * (TOKENS + 3 * WIDTH)
