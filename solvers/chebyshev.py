@@ -16,10 +16,11 @@ algorithm 12.1.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 
+from solvers import fused
 from solvers.gradient_descent import extreme_singular_values
 from solvers.iteration import frobenius, iterate, paige_saunders, ruled, stalled
 from solvers.products import matvec, norm, rmatvec
@@ -27,8 +28,9 @@ from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
 from solvers.scaling import scale
 from solvers.solver import EXACT, Promise, Solver
-from solvers.validation import require_count, require_nonnegative
+from solvers.validation import require_choice, require_count, require_nonnegative
 
+Backend = Literal["auto", "eager", "fused"]
 _PATIENCE = 30
 _NOISE = 32
 """The memory carries rounding along: at κ = 100 its level in Aᵀr is up to thirty times that of one step."""
@@ -57,6 +59,8 @@ class Chebyshev(Solver):
     Args:
         max_iterations: the cap, a problem.
         tolerance: τ of the stopping rules; None for u, the unit roundoff of the problem's dtype.
+        backend: "eager" is plain torch; "fused" a kernel that takes many steps a call; "auto" takes the kernel where it
+            can run. They agree to rounding, not to the bit, and at rest may stop some iterations apart.
     """
 
     name: ClassVar[str] = "chebyshev"
@@ -64,10 +68,12 @@ class Chebyshev(Solver):
     condition_power: ClassVar[int] = 2
     max_iterations: int = 10_000
     tolerance: float | None = None
+    backend: Backend = "auto"
 
     def __post_init__(self) -> None:
         require_count("max_iterations", self.max_iterations)
         require_nonnegative("tolerance", self.tolerance)
+        require_choice("backend", self.backend, get_args(Backend))
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)
@@ -82,13 +88,23 @@ class Chebyshev(Solver):
             return ruled(met | rest, g_norm, x_norm)
 
         x = torch.zeros_like(problem.A[:, 0, :]) if problem.x0 is None else problem.x0
-        r = problem.b - matvec(problem.A, x)
-        g = rmatvec(problem.A, r)
         # In float32 σ₁² and σ₁² − σₙ² would be the same number from κ = 3000 on.
         low, high = (value.double() for value in extreme_singular_values(problem.A))
         high = high * (1 + noise)  # beyond the interval the polynomial grows: rather too wide than too narrow
         theta, delta = (high**2 + low**2) / 2, (high**2 - low**2) / 2
         theta = torch.where(theta == 0, 1.0, theta)
+        A_norm, b_norm = frobenius(problem.A), norm(problem.b)
+        m, n = A.shape[-2:]
+        if fused.chosen(self.backend, problem.A, problem.b, x, columns=n, entries=m * n):
+            from solvers.fused.chunks import Rules, iterate_in_chunks
+
+            rules = Rules(tolerance=tolerance, noise=noise, patience=_PATIENCE, A_norm=A_norm, b_norm=b_norm)
+            result = iterate_in_chunks(
+                problem.A, problem.b, x, theta, delta, rules, max_iterations=self.max_iterations, record=record
+            )
+            return flag_deficient(problem.A, problem.restored(result))
+        r = problem.b - matvec(problem.A, x)
+        g = rmatvec(problem.A, r)
         start = _State(
             x=x,
             d=g * (1 / theta).to(g.dtype)[:, None],
@@ -101,8 +117,8 @@ class Chebyshev(Solver):
             delta=delta,
             A=problem.A,
             b=problem.b,
-            A_norm=frobenius(problem.A),
-            b_norm=norm(problem.b),
+            A_norm=A_norm,
+            b_norm=b_norm,
         )
         result = iterate(start, _step, verdict, max_iterations=self.max_iterations, record=record)
         return flag_deficient(problem.A, problem.restored(result))

@@ -18,17 +18,20 @@ properties of an iterative method for computing the Moore–Penrose generalized 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 
+from solvers import fused
 from solvers.iteration import RUNNING, frobenius, iterate
 from solvers.products import divide, matvec, norm
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult, Status
 from solvers.scaling import scale
 from solvers.solver import EXACT, Promise, Solver
-from solvers.validation import require_count
+from solvers.validation import require_choice, require_count
+
+Backend = Literal["auto", "eager", "fused"]
 
 
 class _State(NamedTuple):
@@ -49,14 +52,18 @@ class NewtonSchulz(Solver):
 
     Args:
         max_iterations: the cap on steps and refinements together, a problem.
+        backend: "eager" is plain torch; "fused" one kernel for a step and its ‖I − X A‖_F; "auto" takes the kernel
+            where it can run. They agree to rounding, not to the bit.
     """
 
     name: ClassVar[str] = "newton-schulz"
     promises: ClassVar[frozenset[Promise]] = EXACT | {Promise.MONOTONE, Promise.NEWTON_RATE}
     max_iterations: int = 200
+    backend: Backend = "auto"
 
     def __post_init__(self) -> None:
         require_count("max_iterations", self.max_iterations)
+        require_choice("backend", self.backend, get_args(Backend))
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)
@@ -75,7 +82,10 @@ class NewtonSchulz(Solver):
             A=matrix,
             b=problem.b - matvec(matrix, x),
         )
-        result = iterate(start, _step, _verdict, max_iterations=self.max_iterations, record=record)
+        m, n = A.shape[-2:]
+        by_kernel = fused.chosen(self.backend, matrix, start.X, columns=n, entries=m * n)
+        step = _step_by_kernel if by_kernel else _step
+        result = iterate(start, step, _verdict, max_iterations=self.max_iterations, record=record)
         return flag_deficient(matrix, problem.restored(result))
 
 
@@ -124,8 +134,29 @@ def _step(s: _State) -> _State:
     Returns:
         The next state.
     """
-    X = torch.where(s.refining[:, None, None], s.X, step_matrix(s.X, s.A))
-    defect = torch.where(s.refining, s.defect, _defect(X, s.A))
+    X = step_matrix(s.X, s.A)
+    return _advanced(s, X, _defect(X, s.A))
+
+
+def _step_by_kernel(s: _State) -> _State:
+    from solvers.fused.schulz import newton_schulz_step
+
+    return _advanced(s, *newton_schulz_step(s.A, s.X))
+
+
+def _advanced(s: _State, X: torch.Tensor, defect: torch.Tensor) -> _State:
+    """The next state, given the next X of those problems whose X has not converged.
+
+    Args:
+        s: the state.
+        X: one Newton–Schulz step from s.X.
+        defect: ‖I − X A‖_F of it.
+
+    Returns:
+        The next state.
+    """
+    X = torch.where(s.refining[:, None, None], s.X, X)
+    defect = torch.where(s.refining, s.defect, defect)
     # Converged: below ½, and a quadratic step no longer even halves it.
     refining = s.refining | ((s.defect < 0.5) & (defect >= 0.5 * s.defect))
     correction = s.x - s.offset
