@@ -28,18 +28,21 @@ def padded(length: int, dtype: torch.dtype) -> int:
     return -(-length // line) * line
 
 
-def aligned_columns(A: torch.Tensor) -> torch.Tensor:
+def aligned_columns(A: torch.Tensor, b: torch.Tensor | None = None) -> torch.Tensor:
     """Matrices stored by columns, rows of zeros below.
 
     Args:
         A: matrices, (B, m, n).
+        b: right-hand sides, (B, m), to be a last column, or None.
 
     Returns:
-        The transposes, (B, n, m'), contiguous, with m' a whole number of lines.
+        The transposes, (B, n, m') or (B, n + 1, m'), contiguous, with m' a whole number of lines.
     """
     B, m, n = A.shape
-    out = A.new_zeros(B, n, padded(m, A.dtype))
-    out[..., :m] = A.mT
+    out = A.new_zeros(B, n + (b is not None), padded(m, A.dtype))
+    out[:, :n, :m] = A.mT
+    if b is not None:
+        out[:, n, :m] = b
     return out
 
 

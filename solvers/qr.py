@@ -21,6 +21,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 
 from solvers import fused
+from solvers.alignment import aligned_columns
 from solvers.products import back_substitute, column_norms
 from solvers.rank import deficient_factor
 from solvers.result import LstsqResult, Status
@@ -77,7 +78,7 @@ def _factor_and_solve(
         x, R, rows = householder(A, b)
         largest, smallest = rows.unbind(dim=-1)
     else:
-        factor = torch.geqrf(torch.cat([A, b.unsqueeze(-1)], dim=-1))[0]
+        factor = torch.geqrf(aligned_columns(A, b).mT)[0]
         R = factor[:, :n, :n]
         x = back_substitute(R, factor[:, :n, n])
         largest, smallest = _row_extremes(A)

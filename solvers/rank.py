@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import torch
 
+from solvers.alignment import aligned_columns
 from solvers.linear_operator import Matrix, Operator
 from solvers.products import column_norms
 from solvers.result import LstsqResult, Status
@@ -35,7 +36,7 @@ def deficient(A: torch.Tensor) -> torch.Tensor:
     """
     scaled, _ = scale_columns(A)
     n = A.shape[-1]
-    R = torch.geqrf(scaled)[0][:, :n, :]
+    R = torch.geqrf(aligned_columns(scaled).mT)[0][:, :n, :]
     return deficient_factor(R, A.shape[-2], column_norms(R))
 
 

@@ -132,7 +132,7 @@ def _settled(
     overall = exponent(A[where].flatten(1), -1)[:, None]
     scaled, columns = scale_columns(A[where])
     right = exponent(b[where], -1)[:, None]
-    factor = torch.geqrf(torch.cat([scaled, ldexp(b[where], -right).unsqueeze(-1)], dim=-1))[0]
+    factor = torch.geqrf(aligned_columns(scaled, ldexp(b[where], -right)).mT)[0]
     R, c = factor[:, :n, :n].triu(), factor[:, :n, n]
     verdict = deficient_factor(R, m, column_norms(R))
     # Where the rank is short the columns get their sizes back: the least norm depends on them.

@@ -173,6 +173,34 @@ def test_refinement_reaches_the_last_bit_whatever_the_residual(inner, dtype, gen
         assert float(errors.forward_error(result.x, exact(problem)).max()) <= 2 * unit(dtype)
 
 
+# Of the inner solver's own reach: κ² iterations of gradient descent, κ of Chebyshev's.
+INNER_CONDITION = {"gradient-descent": 8.0, "chebyshev": 30.0}
+
+
+@pytest.mark.parametrize("mode", ["augmented", "residual"])
+@pytest.mark.parametrize("inner", solvers.names())
+def test_refinement_goes_around_every_method(inner, mode, generator):
+    condition = INNER_CONDITION.get(inner, 1e3)
+    consistent = mode == "residual"
+    problem = random_problem(
+        12, 4, condition=condition, residual=0.0 if consistent else 1.0, batch=(3,), generator=generator
+    )
+    solver = Refinement(solver=solvers.get(inner), mode=mode)
+    assert solver.name == f"{inner}+refinement"
+    result = solver.solve(problem.A, problem.b)
+    assert bool((result.status == Status.CONVERGED).all())
+    plain = solvers.get(inner).solve(problem.A, problem.b)
+    expected = exact(problem)
+    error, before = (errors.forward_error(answer.x, expected) for answer in (result, plain))
+    # Corrections of residuals are as good as the solver makes them, and b is consistent to u alone.
+    limit = tolerance(12, 4, torch.float64) if consistent else 2 * unit(torch.float64)
+    assert float(error.max()) <= limit
+    assert float(error.max()) <= max(float(before.max()), limit)
+    A, b = problem.A.clone(), problem.b
+    A[1, :, 3] = A[1, :, 0]
+    assert solver.solve(A, b).status.tolist() == [Status.CONVERGED, Status.RANK_DEFICIENT, Status.CONVERGED]
+
+
 def test_residual_refinement_gains_where_problems_are_consistent(generator):
     problem = random_problem(20, 5, condition=1e6, batch=(10,), generator=generator)
     solver = Refinement(mode="residual")
@@ -190,6 +218,28 @@ def test_gradient_descent_contracts_at_its_rate(generator):
     assert bool((distance[1:] <= distance[:-1] * (rate + tolerance(12, 4, torch.float64, condition=25.0))).all())
     slowest = (distance[-1] / distance[-2]).max()
     assert abs(float(slowest) - rate) <= rate / 100  # after 60 steps the slow directions alone are left
+
+
+@pytest.mark.parametrize("form", ["residual", "gram"])
+def test_gradient_descent_sees_that_it_is_in_a_cycle(form):
+    # At κ = 8 rounding keeps these iterates in a cycle of two, at a gradient above the level of rule R3.
+    A = torch.tensor(
+        [[-0.6894742701028287, 0.6361781393169549], [0.16186244154058613, -0.33064808473648966]], dtype=torch.float64
+    )
+    b = torch.tensor([-1.4404420271025697, 0.8877737027983655], dtype=torch.float64)
+    solver = solvers.get("gradient-descent", form=form)
+    result = solver.solve(A, b)
+    assert int(result.status) == Status.CONVERGED
+    # Five times what it takes from x0 = 0 to the last bit at the documented rate.
+    assert int(result.iterations) <= 5 * 8**2 / 2 * np.log(1 / unit(torch.float64))
+    expected = tuple(torch.as_tensor(part) for part in reference.solve_exact(A, b))
+    assert float(errors.forward_error(result.x, expected)) <= forward(solver, 2, 2, torch.float64, 8.0)
+
+
+def test_a_cycle_that_is_no_rest_is_not_called_one():
+    # η = 2/σ₁² throws x from 0 to 2 and back for ever.
+    result = solvers.get("gradient-descent", step_size=2.0, max_iterations=200).solve(np.ones((1, 1)), np.ones(1))
+    assert int(result.status) == Status.MAX_ITERATIONS
 
 
 def test_chebyshev_keeps_below_its_bound(generator):
@@ -221,6 +271,15 @@ def test_newton_schulz_converges_quadratically(generator):
 def test_krylov_methods_end_within_n_steps_of_a_well_conditioned_problem(name, generator):
     problem = random_problem(30, 6, condition=3.0, residual=1.0, batch=(10,), generator=generator)
     assert int(solvers.get(name).solve(problem.A, problem.b).iterations.max()) <= 6 + 2
+
+
+@pytest.mark.parametrize("residual", [0.0, 1.0])
+def test_chebyshev_comes_to_rest_at_its_documented_condition(residual, generator):
+    problem = random_problem(8, 4, condition=100.0, residual=residual, batch=(50,), generator=generator)
+    solver = solvers.get("chebyshev")
+    result = solver.solve(problem.A, problem.b)
+    assert bool((result.status == Status.CONVERGED).all())
+    assert int(result.iterations.max()) <= 5 * 100 / 2 * np.log(2 / unit(torch.float64))
 
 
 def test_lsmr_never_lets_the_gradient_grow(generator):
