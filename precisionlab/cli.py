@@ -51,6 +51,24 @@ def fail(message: str, *, context: click.Context | None = None) -> NoReturn:
     sys.exit(2)
 
 
+def _completed(wanted: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Complete experiments, or checkpoints and solvers.
+
+    Returns:
+        What click asks for completions.
+    """
+
+    def complete(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+        import solvers
+        from precisionlab import zoo
+        from precisionlab.experiments import REGISTRY
+
+        names = sorted(REGISTRY) if wanted == "experiments" else [*zoo.names(), *solvers.names()]
+        return [name for name in names if name.startswith(typed)]
+
+    return complete
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="precisionlab")
 def main() -> None:
@@ -87,7 +105,7 @@ def list_command() -> None:
 
 
 @main.command()
-@click.argument("experiment")
+@click.argument("experiment", shell_complete=_completed("experiments"))
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and data.")
 @click.option("--device", default="cpu", show_default=True, help="A torch device.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; may be repeated.")
@@ -215,7 +233,7 @@ def sweep(config: Path, out: Path, address: str | None, processes: int | None) -
 
 
 @main.command()
-@click.argument("entries", nargs=-1, required=True, metavar="NAME_OR_RUN...")
+@click.argument("entries", nargs=-1, required=True, metavar="NAME_OR_RUN...", shell_complete=_completed("solvers"))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The report's directory.")
 @click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="Of each solver.")
 @click.option("--problems", type=click.IntRange(min=1), default=None, help="How many fresh problems; 4,096 by default.")
@@ -237,7 +255,13 @@ def report(entries: Sequence[str], out: Path, iterations: int, problems: int | N
 @main.command()
 @click.option("--A", "matrix", type=click.Path(path_type=Path), required=True, help="A .npy file, (..., m, n).")
 @click.option("--b", "right", type=click.Path(path_type=Path), required=True, help="A .npy file, (..., m).")
-@click.option("--solver", "name", required=True, help="A solver, a shipped checkpoint or a run directory.")
+@click.option(
+    "--solver",
+    "name",
+    required=True,
+    shell_complete=_completed("solvers"),
+    help="A solver, a shipped checkpoint or a run directory.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write x as .npy; printed without it.")
 @click.option("--certify", "certified", is_flag=True, help="Print a proved enclosure of the true error.")
 def solve(matrix: Path, right: Path, name: str, out: Path | None, certified: bool) -> None:
@@ -282,7 +306,7 @@ def _array(path: Path, option: str) -> Any:
 
 
 @main.command()
-@click.argument("name", metavar="NAME_OR_RUN")
+@click.argument("name", metavar="NAME_OR_RUN", shell_complete=_completed("solvers"))
 @click.option("--max-condition", type=click.FloatRange(min=1), default=1e2, show_default=True, help="Largest κ tried.")
 @click.option("--max-examples", type=click.IntRange(min=1), default=200, show_default=True, help="Problems a check.")
 def verify(name: str, max_condition: float, max_examples: int) -> None:
@@ -326,10 +350,11 @@ def bench(
       precisionlab bench kernels --device cuda --json build/cuda.json
       precisionlab bench training --largest 30000 --json build/training.json
     """
+    tables: tuple[Any, ...]
+    if what != "kernels" and {device, only, scale} != {None}:
+        fail("--device, --case and --scale are for kernels")
     try:
         if what == "training":
-            if not (device is only is scale is None):
-                fail("--device, --case and --scale are for kernels")
             from precisionlab.benchmarks import training
 
             tables = training.run(json_path, largest=largest)

@@ -43,8 +43,22 @@ def write_index(reports_dir: str | Path, *, title: str = "Reports") -> Path:
     entries = [_read(card, folder) for card in cards if (card.parent / PAGE).is_file()]
     entries.sort(key=lambda entry: entry.generated_at, reverse=True)
     path = folder / "index.html"
-    write_atomically(path, environment().get_template("index.html.j2").render(title=title, entries=entries))
+    write_atomically(
+        path, environment().get_template("index.html.j2").render(title=title, entries=entries, tables=_tables(folder))
+    )
     return path
+
+
+def _tables(folder: Path) -> list[tuple[str, str]]:
+    """Find what is published as a text alone.
+
+    Returns:
+        Title and address of each README beside which there is no page.
+    """
+    texts = [text for text in sorted(folder.glob("*/README.md")) if not (text.parent / CARD).is_file()]
+    titles = [text.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ").strip() for text in texts]
+    places = [quote(text.relative_to(folder).as_posix()) for text in texts]
+    return list(zip(titles, places, strict=True))
 
 
 def _read(card: Path, folder: Path) -> _Entry:

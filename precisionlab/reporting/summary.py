@@ -65,6 +65,9 @@ def correct_digits(mse: float) -> float:
 
     Returns:
         The digits, at least 0; inf for an error of 0 and NaN for one that is not finite.
+
+    >>> correct_digits(1e-30)
+    15.0
     """
     if not math.isfinite(mse):
         return math.nan
@@ -98,6 +101,9 @@ def format_mse(value: float) -> str:
 
     Returns:
         Text such as ``3.1e-31``, ``0.25``, ``0`` or ``diverged``.
+
+    >>> format_mse(3.14e-31), format_mse(0.25), format_mse(float("nan"))
+    ('3.1e-31', '0.25', 'diverged')
     """
     if not math.isfinite(value):
         return "diverged"
@@ -112,6 +118,9 @@ def format_ratio(value: float) -> str:
 
     Returns:
         Text such as ``1.3×``, ``250×``, ``2.6e17×`` or a dash.
+
+    >>> format_ratio(1.34), format_ratio(2.6e17), format_ratio(float("inf"))
+    ('1.3×', '2.6e17×', '–')
     """
     if not math.isfinite(value):
         return "–"

@@ -35,3 +35,13 @@ def test_a_spoilt_report_is_named(made, tmp_path):
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(NotADirectoryError, match="nowhere"):
         write_index(tmp_path / "nowhere")
+
+
+def test_what_is_published_as_text_alone_is_listed_apart(made, tmp_path):
+    for folder in ("paged", "told <b>"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "README.md").write_text(f"# Digits of {folder}\n\nText.\n")
+    write_report(tmp_path / "paged", made.curves(made.direct("qr")), made.meta())
+    html = write_index(tmp_path).read_text()
+    assert '<a href="told%20%3Cb%3E/README.md">Digits of told &lt;b&gt;</a>' in html
+    assert "Digits of paged" not in html
