@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from precisionlab.cli import main
+from precisionlab.models import MIXERS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -39,7 +40,10 @@ def told(path):
 @pytest.fixture(autouse=True)
 def fixture_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("precisionlab.models.MIXERS", dict(__import__("precisionlab.models").models.MIXERS))
+    # A copy, under both of its names: an example may add a mixer, and the library must find it.
+    mixers = dict(MIXERS)
+    for name in ("precisionlab.models.MIXERS", "precisionlab.models.mixers.MIXERS"):
+        monkeypatch.setattr(name, mixers)
     rng = np.random.default_rng(0)
     np.save("A.npy", rng.standard_normal((20, 4)))
     np.save("b.npy", rng.standard_normal(20))
