@@ -2,6 +2,7 @@
 
 from precisionlab.config import near_miss
 from precisionlab.experiments import (
+    linear_attention_chebyshev,
     linear_attention_explicit_gradient,
     linear_attention_heavy_ball,
     linear_attention_newton_schulz,
@@ -9,6 +10,7 @@ from precisionlab.experiments import (
 from precisionlab.experiments.experiment import Experiment
 
 _ALL = (
+    linear_attention_chebyshev.EXPERIMENT,
     linear_attention_explicit_gradient.EXPERIMENT,
     linear_attention_heavy_ball.EXPERIMENT,
     *linear_attention_newton_schulz.EXPERIMENTS,

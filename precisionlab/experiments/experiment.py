@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from precisionlab.config import STRICT
 from precisionlab.models import Backbone, ModelConfig
 from precisionlab.tasks import (
+    Chebyshev,
     ExplicitGradient,
     GradientDescent,
     HeavyBall,
@@ -30,7 +31,8 @@ LARGEST_JACOBIAN = 2**34
 
 Phase = Annotated[Adam | GaussNewton | Snap, Field(discriminator="kind")]
 TaskConfig = Annotated[
-    ExplicitGradient
+    Chebyshev
+    | ExplicitGradient
     | GradientDescent
     | HeavyBall
     | InContextLeastSquares

@@ -1,5 +1,6 @@
 """What a model is asked to emit."""
 
+from precisionlab.tasks.chebyshev import Chebyshev
 from precisionlab.tasks.explicit_gradient import ExplicitGradient
 from precisionlab.tasks.gradient_descent import GradientDescent
 from precisionlab.tasks.heavy_ball import HeavyBall
@@ -11,6 +12,7 @@ from precisionlab.tasks.primitives import Primitive
 from precisionlab.tasks.task import CurriculumTask, Emission, Example, SolverTask, Task
 
 __all__ = [
+    "Chebyshev",
     "CurriculumTask",
     "Emission",
     "Example",

@@ -55,6 +55,16 @@ def test_stopped_after_every_row(whole: precisionlab.Run, tmp_path: Path) -> Non
     assert_same(tmp_path / "run", whole)
 
 
+def test_stopped_after_every_row_of_a_run_that_snaps(tmp_path: Path) -> None:
+    name, settings = "linear-attention/newton-schulz", {"task.n": 2, "task.rows": 6, "width": 6, "adam.steps": 300}
+    whole = precisionlab.train(name, run_dir=tmp_path / "whole", progress=False, **settings)
+    assert set(whole.metrics["phase"]) == {"adam", "gauss-newton", "snap"}
+    run = precisionlab.train(name, run_dir=tmp_path / "run", time_limit=1e-9, progress=False, **settings)
+    while run.card.ended == "unfinished":
+        run = precisionlab.train(name, run_dir=tmp_path / "run", resume=True, time_limit=1e-9, progress=False)
+    assert_same(tmp_path / "run", whole)
+
+
 class _Cut(BaseException):
     """A power cut: no handler runs."""
 

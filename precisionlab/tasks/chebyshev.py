@@ -1,0 +1,201 @@
+"""Chebyshev: read a problem, two iterates and a weight, emit the next iterate of Chebyshev's method.
+
+    prompt  [a₁, b₁, x, y, ω], …, [a_N, b_N, x, y, ω]        target  y + ω (x − y + Aᵀ(b − A x)/N)
+
+y is the iterate before x. The weight changes from step to step and comes with the prompt, and the step size is a matter
+of scaling A and b: what is learned is the method, for every κ, and not one of its steps. The target is of degree four
+in the prompt, ω times a sum of degree three, and so needs a second layer: linear attention's own degree is three.
+
+Reference: Golub and Varga, Chebyshev semi-iterative methods, Numer. Math. 3 (1961).
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
+
+from precisionlab.config import STRICT
+from precisionlab.tasks.task import Example
+from solvers import double_double as dd
+from solvers.learned_momentum import LearnedChebyshev
+
+
+def step(
+    A: torch.Tensor, b: torch.Tensor, x: torch.Tensor, before: torch.Tensor, weight: torch.Tensor, *, divisor: int = 1
+) -> torch.Tensor:
+    """The step as the formula has it.
+
+    Args:
+        A: Matrices, (..., N, n).
+        b: Right-hand sides, (..., N).
+        x: Iterates, (..., n).
+        before: The iterates before, (..., n).
+        weight: ω, (...).
+        divisor: What the gradient is divided by.
+
+    Returns:
+        The next iterates, (..., n).
+    """
+    residual = b - (A @ x.unsqueeze(-1)).squeeze(-1)
+    descent = x - before + (A.mT @ residual.unsqueeze(-1)).squeeze(-1) / divisor
+    return before + weight.unsqueeze(-1) * descent
+
+
+def prompt(
+    A: torch.Tensor, b: torch.Tensor, x: torch.Tensor, before: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """Write a problem, two iterates and a weight as tokens.
+
+    Args:
+        A: Matrices, (B, N, n).
+        b: Right-hand sides, (B, N).
+        x: Iterates, (B, n).
+        before: The iterates before, (B, n).
+        weight: ω, (B,).
+
+    Returns:
+        Tokens, (B, N, 3n+2): token i is [a_i, b_i, x, before, ω].
+    """
+    common = torch.cat([x, before, weight.unsqueeze(-1)], dim=-1).unsqueeze(-2).expand(-1, A.shape[-2], -1)
+    return torch.cat([A, b.unsqueeze(-1), common], dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Chebyshev:
+    """Emit the next iterate of Chebyshev's method.
+
+    Args:
+        n: Unknowns.
+        rows: Rows of A in training, N.
+    """
+
+    kind: Literal["chebyshev"] = "chebyshev"
+    n: PositiveInt = 5
+    rows: PositiveInt = 20
+
+    def __post_init__(self) -> None:
+        if self.rows < self.n:
+            raise ValueError(f"rows must be at least n, got rows={self.rows} and n={self.n}")
+
+    @property
+    def in_features(self) -> int:
+        """Features of a token: a row, its right-hand side, two iterates, the weight."""
+        return 3 * self.n + 2
+
+    @property
+    def out_features(self) -> int:
+        """Features of the target: an iterate."""
+        return self.n
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a prompt: the rows."""
+        return self.rows
+
+    @property
+    def emits(self) -> Literal["one"]:
+        """One iterate a prompt."""
+        return "one"
+
+    @property
+    def solver_class(self) -> type[LearnedChebyshev]:
+        """What a model of this task becomes."""
+        return LearnedChebyshev
+
+    def step(self, model: torch.nn.Module) -> "EmittedChebyshev":
+        """What the solver is handed.
+
+        Args:
+            model: Trained on this task.
+
+        Returns:
+            The model's step for problems of any number of rows.
+        """
+        return EmittedChebyshev(model, n=self.n)
+
+    def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
+        """Draw a batch: A, b, x, y, ω ~ N(0, 1); a polynomial that is right for every ω is right for Chebyshev's.
+
+        Args:
+            batch: Number of problems, B.
+            generator: A CPU generator; the same state gives the same batch.
+            dtype: float32 or float64.
+
+        Returns:
+            Prompts (B, N, 3n+2) and next iterates (B, n).
+        """
+        A = torch.randn(batch, self.rows, self.n, dtype=dtype, generator=generator)
+        b = torch.randn(batch, self.rows, dtype=dtype, generator=generator)
+        x, before = torch.randn(2, batch, self.n, dtype=dtype, generator=generator)
+        weight = torch.randn(batch, dtype=dtype, generator=generator)
+        return Example(prompt(A, b, x, before, weight), step(A, b, x, before, weight, divisor=self.rows))
+
+    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """Error against the step in double-double arithmetic, N times it, so that nothing is divided before the end.
+
+        Args:
+            prediction: Emitted iterates, (B, n).
+            prompt: Tokens, (B, N, 3n+2).
+
+        Returns:
+            Mean over the batch and the features, a float64 scalar.
+        """
+        tokens, n = prompt.double(), self.n
+        A, b, common = tokens[..., :n], tokens[..., n], tokens[:, 0, n + 1 :]
+        x, before = dd.from_double(common[:, :n]), dd.from_double(common[:, n : 2 * n])
+        weight = dd.from_double(common[:, 2 * n :].expand(-1, n))
+        count = dd.from_double(torch.full_like(x.hi, float(self.rows)))
+        gradient = dd.matvec(A.mT, dd.subtract(dd.from_double(b), dd.matvec(A, x)))
+        descent = dd.add(dd.multiply(count, dd.subtract(x, before)), gradient)
+        moved = dd.multiply(count, dd.subtract(dd.from_double(prediction), before))
+        difference = dd.subtract(moved, dd.multiply(weight, descent))
+        return ((difference.hi + difference.lo) / self.rows).square().mean()
+
+
+class EmittedChebyshev:
+    """A model's next iterate for any problem: any number of rows, no more unknowns than trained.
+
+    The model divides a sum over tokens by their number. So rows of zeros are added up to a power of four, and A and b
+    multiplied by its root, a power of two: nothing is rounded.
+
+    Args:
+        model: Prompts (B, N, 3n+2) → (B, n).
+        n: Unknowns of the model's prompts.
+    """
+
+    def __init__(self, model: torch.nn.Module, *, n: int) -> None:
+        self._model, self._n = model, n
+        self._dtype = next(model.parameters()).dtype
+
+    def __call__(
+        self, A: torch.Tensor, b: torch.Tensor, x: torch.Tensor, before: torch.Tensor, weight: torch.Tensor
+    ) -> torch.Tensor:
+        """Emit the next iterate.
+
+        Args:
+            A: Matrices, (B, m, n).
+            b: Right-hand sides, (B, m).
+            x: Iterates, (B, n).
+            before: The iterates before, (B, n).
+            weight: ω of this step, (B,).
+
+        Returns:
+            (B, n), of the dtype of A.
+
+        Raises:
+            ValueError: If the problem has more unknowns than the model was trained on.
+        """
+        batch, m, n = A.shape
+        if n > self._n:
+            raise ValueError(f"A: got {n} unknowns, want at most {self._n}: the model was trained on that many")
+        root = 1 << -(-(m - 1).bit_length() // 2)
+        pad = torch.nn.functional.pad
+        wide = pad(A * root, (0, self._n - n, 0, root * root - m))
+        right = pad(b * root, (0, root * root - m))
+        x, before = (pad(part, (0, self._n - n)) for part in (x, before))
+        tokens = prompt(wide, right, x, before, weight).to(self._dtype)
+        if batch == 1:
+            tokens = tokens.repeat(2, 1, 1)  # a batch of one is summed in another order than one of two
+        emitted: torch.Tensor = self._model(tokens)[:batch, :n]
+        return emitted.to(A.dtype)
