@@ -7,6 +7,7 @@ floor is always the row of the last iteration, never the smallest on the way.
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,9 @@ class ProblemSet:
         problems = "1 problem" if self.count == 1 else f"{self.count:,} problems"
         phrase = f"{problems} with {self.rows:,} rows and {self.n:,} unknowns"
         return f"{phrase} ({'; '.join(details)})" if details else phrase
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.sentence())}</p>"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,3 +110,8 @@ def test_problems_are_described_in_one_phrase():
 def test_meta_dates_itself_with_a_zone():
     meta = Meta(title="t", command="c", problems=ProblemSet(n=1, rows=1, count=1), reference="r")
     assert meta.generated_at.tzinfo is not None
+
+
+def test_a_notebook_shows_a_problem_set_as_its_sentence():
+    problems = ProblemSet(n=5, rows=20, count=4096, seed=0, distribution="x < 1")
+    assert problems._repr_html_() == "<p>4,096 problems with 20 rows and 5 unknowns (x &lt; 1; seed 0)</p>"
