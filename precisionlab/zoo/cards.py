@@ -9,9 +9,8 @@ from pathlib import Path
 
 import precisionlab
 from precisionlab import zoo
-from precisionlab.config import dumps
 from precisionlab.files import write_atomically
-from precisionlab.runs import ENVIRONMENT, Run, RunConfig
+from precisionlab.runs import CONFIG, ENVIRONMENT, Run
 
 README = "README.md"
 
@@ -55,12 +54,13 @@ Made again by `{command}`, from this configuration:
 """
 
 
-def render(run: Run, environment: dict[str, object]) -> str:
+def render(run: Run, environment: dict[str, object], config: str) -> str:
     """Write a model card.
 
     Args:
         run: The checkpoint.
         environment: What it was trained with, as its ``environment.json`` says.
+        config: Its ``config.toml``.
 
     Returns:
         Markdown with front matter.
@@ -85,7 +85,7 @@ def render(run: Run, environment: dict[str, object]) -> str:
         processor=environment.get("processor", "processor unknown"),
         threads=f"threads: {environment.get('threads', 'unknown')}",
         command=card.command,
-        config=dumps(RunConfig(experiment=run.experiment, seed=card.seed)).strip(),
+        config=config.strip(),
     )
 
 
@@ -98,7 +98,8 @@ def written(folder: Path) -> str:
     Returns:
         Markdown with front matter.
     """
-    return render(precisionlab.load(folder), json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8")))
+    environment, config = ((folder / name).read_text(encoding="utf-8") for name in (ENVIRONMENT, CONFIG))
+    return render(precisionlab.load(folder), json.loads(environment), config)
 
 
 def main() -> None:
