@@ -16,6 +16,7 @@ from solvers.fused.schulz import newton_schulz_iterates
 from solvers.problems import gaussian_problem
 
 U = torch.finfo(torch.float64).eps / 2
+MIXED = "forward and backward"
 Path = Callable[[], tuple[torch.Tensor, ...]]
 
 
@@ -246,7 +247,7 @@ def linear_attention(batch: int, tokens: int, width: int, *, causal: bool, devic
 
     values = batch * tokens * width
     return Case(
-        operation=f"{'causal ' if causal else ''}linear attention, forward and backward",
+        operation=f"{'causal ' if causal else ''}linear attention, {MIXED}",
         size=f"B={batch} L={tokens} w={width}",
         paths={"fused": by("fused"), "eager": by("eager")},
         bytes=8.0 * values * (4 + 7),
@@ -282,7 +283,7 @@ def gated_convolution(batch: int, tokens: int, width: int, *, device: str = "cpu
 
     values = batch * tokens * width
     return Case(
-        operation="gated convolution, forward and backward",
+        operation=f"gated convolution, {MIXED}",
         size=f"B={batch} L={tokens} w={width}",
         paths={"fused": by("fused"), "eager": by("eager"), "eager, FFT": _forward_and_backward(by_fft, leaves)},
         bytes=8.0 * values * (3 + 5),
@@ -291,7 +292,7 @@ def gated_convolution(batch: int, tokens: int, width: int, *, device: str = "cpu
     )
 
 
-def all_cases(scale: float, *, compiled: bool, device: str = "cpu") -> list[Callable[[], Case]]:
+def all_cases(scale: float, *, compiled: bool, device: str = "cpu") -> list[tuple[str, Callable[[], Case]]]:
     """Every case, to be made one at a time: on a GPU each takes gigabytes.
 
     Args:
@@ -300,22 +301,22 @@ def all_cases(scale: float, *, compiled: bool, device: str = "cpu") -> list[Call
         device: where; a GPU gets larger batches.
 
     Returns:
-        What makes each case.
+        The operation of each case, and what makes it.
     """
     full = (16384, 1024, 2048) if device == "cpu" else (1 << 20, 1 << 14, 1 << 16)
     many, some, few = (max(1, round(scale * size)) for size in full)
-    cases: list[Callable[[], Case]] = [
-        lambda: iterates("residual", many, 20, 5, 100, compiled=compiled, device=device),
-        lambda: iterates("gram", many, 20, 5, 100, compiled=compiled, device=device),
-        lambda: iterates("residual", few, 64, 16, 100, compiled=compiled, device=device),
-        lambda: iterates("gram", few, 64, 16, 100, compiled=compiled, device=device),
-        lambda: schulz(few, 20, 5, 10, device=device),
-        lambda: direct(many, 20, 5, device=device),
-        lambda: linear_attention(some, 21, 64, causal=False, device=device),
-        lambda: linear_attention(some, 21, 64, causal=True, device=device),
-        lambda: gated_convolution(some, 21, 64, device=device),
+    cases: list[tuple[str, Callable[[], Case]]] = [
+        ("iterates, residual form", lambda: iterates("residual", many, 20, 5, 100, compiled=compiled, device=device)),
+        ("iterates, gram form", lambda: iterates("gram", many, 20, 5, 100, compiled=compiled, device=device)),
+        ("iterates, residual form", lambda: iterates("residual", few, 64, 16, 100, compiled=compiled, device=device)),
+        ("iterates, gram form", lambda: iterates("gram", few, 64, 16, 100, compiled=compiled, device=device)),
+        ("Newton–Schulz", lambda: schulz(few, 20, 5, 10, device=device)),
+        ("direct least squares", lambda: direct(many, 20, 5, device=device)),
+        (f"linear attention, {MIXED}", lambda: linear_attention(some, 21, 64, causal=False, device=device)),
+        (f"causal linear attention, {MIXED}", lambda: linear_attention(some, 21, 64, causal=True, device=device)),
+        (f"gated convolution, {MIXED}", lambda: gated_convolution(some, 21, 64, device=device)),
     ]
     if device != "cpu":
         del cases[3]  # no CUDA kernel holds the Gram matrix of 16 columns in a thread
         return cases
-    return [*cases, lambda: demo(max(1, round(scale * measure.PROBLEMS)), 200)]
+    return [*cases, ("report: gradient descent", lambda: demo(max(1, round(scale * measure.PROBLEMS)), 200))]

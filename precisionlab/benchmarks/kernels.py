@@ -131,12 +131,13 @@ def records(repetitions: int, scale: float, *, compiled: bool, device: str, only
     missing = missing_kernels(device)
     if missing is not None:
         raise RuntimeError(f"no kernels to measure: {missing}")
-    rows, names = [], []
-    for make in all_cases(scale, compiled=compiled, device=device):
+    cases, rows = all_cases(scale, compiled=compiled, device=device), []
+    wanted = [make for operation, make in cases if only in operation]
+    if not wanted:
+        names = ", ".join(dict.fromkeys(operation for operation, _ in cases))
+        raise ValueError(f"no operation with {only!r} in its name; there are: {names}")
+    for make in wanted:
         case = make()
-        names.append(case.operation)
-        if only not in case.operation:
-            continue
         check(case)
         rows += [
             {
@@ -149,8 +150,6 @@ def records(repetitions: int, scale: float, *, compiled: bool, device: str, only
             }
             for name, median in measure(case, repetitions, device).items()
         ]
-    if not rows:
-        raise ValueError(f"no operation with {only!r} in its name; there are: {', '.join(dict.fromkeys(names))}")
     if device == "cpu":
         machine = {"device": "cpu", "level": fused.module().levels()[-1], "threads": torch.get_num_threads()}
     else:

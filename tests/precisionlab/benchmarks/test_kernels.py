@@ -26,7 +26,7 @@ def test_what_is_measured_is_kept_and_tabulated(tmp_path):
 def test_nothing_is_reported_when_results_disagree(tmp_path, monkeypatch):
     good = cases.direct(4, 6, 3)
     wrong = replace(good, paths=good.paths | {"wrong": lambda: (good.paths["gels"]()[0] * (1 + 1e-6),)})
-    monkeypatch.setattr(kernels, "all_cases", lambda scale, compiled, device: [lambda: wrong])
+    monkeypatch.setattr(kernels, "all_cases", lambda scale, compiled, device: [("", lambda: wrong)])
     with pytest.raises(kernels.Disagreement, match="fused and wrong differ"):
         kernels.run(tmp_path / "bench.json", repetitions=1)
     assert list(tmp_path.iterdir()) == []
@@ -45,6 +45,11 @@ def test_times_are_medians_of_interleaved_runs():
     seconds = kernels.measure(replace(cases.direct(1, 2, 1), paths=paths), 3)
     assert order == list("ababab")
     assert set(seconds) == {"a", "b"}
+
+
+def test_cases_are_listed_under_their_names():
+    for operation, make in cases.all_cases(0.001, compiled=False):
+        assert make().operation == operation
 
 
 def test_one_operation_can_be_asked_for():
