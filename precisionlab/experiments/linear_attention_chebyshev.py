@@ -1,8 +1,8 @@
 """Two layers of linear attention learn Chebyshev's method: its step for every weight and every condition number.
 
 One layer cannot: the weight multiplies what is of degree three already. As with the explicit gradient, a first layer
-has to be found; a start whose error is not below ½ after 1,500 steps of Adam is given up for another.
-`momentum_rates`, next to this file, measures its rate against theory.
+has to be found: the error rests at 1.5 until it is. A start that has not fallen to ½ after 1,500 steps of Adam is given
+up for another.
 """
 
 from precisionlab.experiments.experiment import Experiment
@@ -14,7 +14,7 @@ from precisionlab.training.gauss_newton import GaussNewton
 EXPERIMENT = Experiment(
     name="linear-attention/chebyshev",
     summary="Linear attention emits the next iterate of Chebyshev's method (n = 5, any number of rows)",
-    cost="about 1 min on 2 cores",
+    cost="some minutes on 2 cores",
     task=Chebyshev(n=5, rows=20),
     model=ModelConfig(mixer="linear-attention", width=18, layers=2, heads=1, positions="none", reads="first"),
     phases=(Adam(steps=1500, until=0.5), GaussNewton()),

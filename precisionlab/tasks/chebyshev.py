@@ -1,10 +1,11 @@
 """Chebyshev: read a problem, two iterates and a weight, emit the next iterate of Chebyshev's method.
 
-    prompt  [a₁, b₁, x, y, ω], …, [a_N, b_N, x, y, ω]        target  y + ω (x − y + Aᵀ(b − A x)/N)
+    prompt  [a₁, b₁, x, y, ω], …, [a_N, b_N, x, y, ω]        target  y + ω (x − y + (2/N) Aᵀ(b − A x))
 
-y is the iterate before x. The weight changes from step to step and comes with the prompt, and the step size is a matter
-of scaling A and b: what is learned is the method, for every κ, and not one of its steps. The target is of degree four
-in the prompt, ω times a sum of degree three, and so needs a second layer: linear attention's own degree is three.
+y is the iterate before x, and (2/N) Aᵀ(A x − b) the gradient of the mean square of b − A x. The weight changes from
+step to step and comes with the prompt, and the step size is a matter of scaling A and b: what is learned is the method,
+for every κ, and not one of its steps. The target is of degree four in the prompt, ω times a sum of degree three, and so
+needs a second layer: linear attention's own degree is three.
 
 Reference: Golub and Varga, Chebyshev semi-iterative methods, Numer. Math. 3 (1961).
 """
@@ -22,7 +23,13 @@ from solvers.learned_momentum import LearnedChebyshev
 
 
 def step(
-    A: torch.Tensor, b: torch.Tensor, x: torch.Tensor, before: torch.Tensor, weight: torch.Tensor, *, divisor: int = 1
+    A: torch.Tensor,
+    b: torch.Tensor,
+    x: torch.Tensor,
+    before: torch.Tensor,
+    weight: torch.Tensor,
+    *,
+    divisor: float = 1.0,
 ) -> torch.Tensor:
     """The step as the formula has it.
 
@@ -129,10 +136,10 @@ class Chebyshev:
         b = torch.randn(batch, self.rows, dtype=dtype, generator=generator)
         x, before = torch.randn(2, batch, self.n, dtype=dtype, generator=generator)
         weight = torch.randn(batch, dtype=dtype, generator=generator)
-        return Example(prompt(A, b, x, before, weight), step(A, b, x, before, weight, divisor=self.rows))
+        return Example(prompt(A, b, x, before, weight), step(A, b, x, before, weight, divisor=self.rows / 2))
 
     def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Error against the step in double-double arithmetic, N times it, so that nothing is divided before the end.
+        """Error against the step in double-double arithmetic, N/2 times it, so that nothing is divided before the end.
 
         Args:
             prediction: Emitted iterates, (B, n).
@@ -145,19 +152,19 @@ class Chebyshev:
         A, b, common = tokens[..., :n], tokens[..., n], tokens[:, 0, n + 1 :]
         x, before = dd.from_double(common[:, :n]), dd.from_double(common[:, n : 2 * n])
         weight = dd.from_double(common[:, 2 * n :].expand(-1, n))
-        count = dd.from_double(torch.full_like(x.hi, float(self.rows)))
+        count = dd.from_double(torch.full_like(x.hi, self.rows / 2))
         gradient = dd.matvec(A.mT, dd.subtract(dd.from_double(b), dd.matvec(A, x)))
         descent = dd.add(dd.multiply(count, dd.subtract(x, before)), gradient)
         moved = dd.multiply(count, dd.subtract(dd.from_double(prediction), before))
         difference = dd.subtract(moved, dd.multiply(weight, descent))
-        return ((difference.hi + difference.lo) / self.rows).square().mean()
+        return (2 * (difference.hi + difference.lo) / self.rows).square().mean()
 
 
 class EmittedChebyshev:
     """A model's next iterate for any problem: any number of rows, no more unknowns than trained.
 
-    The model divides a sum over tokens by their number. So rows of zeros are added up to a power of four, and A and b
-    multiplied by its root, a power of two: nothing is rounded.
+    The model divides a sum over tokens by half their number. So rows of zeros are added up to twice a power of four,
+    and A and b multiplied by its root, a power of two: nothing is rounded.
 
     Args:
         model: Prompts (B, N, 3n+2) → (B, n).
@@ -189,10 +196,10 @@ class EmittedChebyshev:
         batch, m, n = A.shape
         if n > self._n:
             raise ValueError(f"A: got {n} unknowns, want at most {self._n}: the model was trained on that many")
-        root = 1 << -(-(m - 1).bit_length() // 2)
+        root = 1 << -(-((m + 1) // 2 - 1).bit_length() // 2)
         pad = torch.nn.functional.pad
-        wide = pad(A * root, (0, self._n - n, 0, root * root - m))
-        right = pad(b * root, (0, root * root - m))
+        wide = pad(A * root, (0, self._n - n, 0, 2 * root * root - m))
+        right = pad(b * root, (0, 2 * root * root - m))
         x, before = (pad(part, (0, self._n - n)) for part in (x, before))
         tokens = prompt(wide, right, x, before, weight).to(self._dtype)
         if batch == 1:

@@ -26,7 +26,7 @@ class Exact(torch.nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         A, b, common = tokens[..., :5], tokens[..., 5], tokens[:, 0, 6:]
-        return step(A, b, common[:, :5], common[:, 5:10], common[:, 10], divisor=tokens.shape[1])
+        return step(A, b, common[:, :5], common[:, 5:10], common[:, 10], divisor=tokens.shape[1] / 2)
 
 
 def test_the_error_is_measured_above_the_predictions_precision() -> None:
@@ -38,7 +38,7 @@ def test_the_error_is_measured_above_the_predictions_precision() -> None:
             rows = [[mpmath.mpf(value) for value in token] for token in tokens]
             x, y, weight = rows[0][4:7], rows[0][7:10], rows[0][10]
             residual = [row[3] - sum(a * c for a, c in zip(row[:3], x, strict=True)) for row in rows]
-            gradient = [sum(r * row[j] for r, row in zip(residual, rows, strict=True)) / 5 for j in range(3)]
+            gradient = [sum(r * row[j] for r, row in zip(residual, rows, strict=True)) * 2 / 5 for j in range(3)]
             exact = [y[j] + weight * (x[j] - y[j] + gradient[j]) for j in range(3)]
             squares += [(mpmath.mpf(e) - v) ** 2 for e, v in zip(emitted, exact, strict=True)]
         expected = float(mpmath.fsum(squares) / len(squares))
