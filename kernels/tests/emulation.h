@@ -2,12 +2,11 @@
 // one after the other. The sanitizers then see what they would do on a GPU: an index out of range, a missing barrier.
 #pragma once
 
+#include <atomic>
 #include <cmath>
-#include <condition_variable>
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -23,26 +22,25 @@ namespace precisionlab::device {
 
 namespace emulated {
 
+// Atomics and no mutex: taking a mutex on the way out would order threads that a barrier does not, and hide from the thread
+// sanitizer that one is missing.
 class Barrier {
  public:
   explicit Barrier(int count) : count_(count) {}
   void wait() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    const unsigned turn = turn_;
-    if (++waiting_ == count_) {
-      waiting_ = 0, ++turn_;
-      all_.notify_all();
+    const unsigned turn = turn_.load(std::memory_order_relaxed);
+    if (waiting_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
+      waiting_.store(0, std::memory_order_relaxed);
+      turn_.store(turn + 1, std::memory_order_release);
     } else {
-      all_.wait(lock, [&] { return turn_ != turn; });
+      while (turn_.load(std::memory_order_acquire) == turn) std::this_thread::yield();
     }
   }
 
  private:
-  std::mutex mutex_;
-  std::condition_variable all_;
   const int count_;
-  int waiting_ = 0;
-  unsigned turn_ = 0;
+  std::atomic<int> waiting_{0};
+  std::atomic<unsigned> turn_{0};
 };
 
 struct Warp {
@@ -54,6 +52,8 @@ struct Block {
   Barrier barrier;
   std::unique_ptr<Warp[]> warps;
   std::unique_ptr<double[]> shared;
+  Block(int threads, std::size_t doubles)
+      : barrier(threads), warps(new Warp[static_cast<std::size_t>(threads) / 32]), shared(new double[doubles]) {}
 };
 
 struct Index {
@@ -83,8 +83,7 @@ inline double __shfl_xor_sync(unsigned, double value, int mask) {
 template <class Task>
 const char* start(void (*kernel)(Task), std::int64_t blocks, int threads, int shared_bytes, void*, const Task& task) {
   const auto doubles = static_cast<std::size_t>(shared_bytes) / sizeof(double);
-  emulated::Block block{emulated::Barrier(threads), std::make_unique<emulated::Warp[]>(threads / 32),
-                        std::make_unique<double[]>(doubles)};
+  emulated::Block block(threads, doubles);
   std::vector<std::thread> started;
   for (int i = 0; i < threads; ++i) {
     started.emplace_back([&, i] {
