@@ -5,14 +5,17 @@ Method: AᵀA = RᵀR by Cholesky's factorisation; Rᵀ z = Aᵀb, R x = z. Brin
     two would change no bit of it, and is done only where squares would over- or underflow.
 Accuracy: forward error c u κ² with κ that of the scaled columns, whatever the residual. The backward error can still
     be small, and says nothing: Longley has 1e-18 and seven digits.
-Rank: forming AᵀA loses what is below √u. Where a pivot is at the level of rounding the problem is RANK_DEFICIENT if A
-    is so by the rule of `solvers.rank`, and BREAKDOWN otherwise: κ is beyond 1/√u, a case for methods that keep to A.
+Rank: forming AᵀA loses what is below √u. Where a pivot is at the level of rounding, r_jj² <= max(m, n) eps ‖a_j‖², or
+    R with its columns brought to one size has σ_min² <= n eps σ_max² (computed where r_jj² <= √eps ‖a_j‖² leaves
+    doubt), the problem is RANK_DEFICIENT if A is so by the rule of `solvers.rank`, and BREAKDOWN otherwise: κ is beyond
+    1/√u, a case for methods that keep to A.
 Cost: m n² + n³/3 operations, half of QR.
 
 Reference: Björck, Numerical Methods for Least Squares Problems (1996), section 2.2; Higham, Accuracy and Stability of
 Numerical Algorithms, 2nd ed. (2002), section 20.4.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,6 +76,11 @@ def _normal_equations(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, t
     squares = product[..., :n].diagonal(dim1=-2, dim2=-1).T.contiguous()
     pivots = R.diagonal(dim1=-2, dim2=-1).T.contiguous()
     lost = (failed != 0) | (pivots.square() <= max(m, n) * eps * squares).any(dim=0)
+    # One pivot at the level of rounding is proof, and none is no proof: two small ones amplify each other's errors.
+    small = (pivots.square() <= math.sqrt(eps) * squares).any(dim=0) & torch.isfinite(squares).all(dim=0) & ~lost
+    if bool(small.any()):
+        s = torch.linalg.svdvals(scale_columns(R[small].triu())[0])
+        lost[small] = s[:, -1].square() <= n * eps * s[:, 0].square()
     sizes = squares.sqrt()
     largest = b.abs().amax(dim=-1)
     usual = ordinary(sizes.amax(dim=0)) & ordinary(sizes.amin(dim=0)) & (ordinary(largest) | (largest == 0))
