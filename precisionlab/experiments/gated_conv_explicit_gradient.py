@@ -15,11 +15,11 @@ EXPERIMENT = Experiment(
     name="gated-conv/explicit-gradient",
     summary="Gated convolution emits the least-squares gradient Aᵀ(A x₀ − b)/N (n = 5, N = 20)",
     cost="about 4 minutes on 2 cores",
-    task=ExplicitGradient(n=5, rows=20),
-    model=ModelConfig(mixer="gated-conv", width=32, layers=2, positions="none"),
+    task=ExplicitGradient(n=5, rows=20, query="last"),
+    model=ModelConfig(mixer="gated-conv", width=32, layers=2, causal=True, positions="none", reads="last"),
     phases=(
-        Adam(steps=4000, learning_rate=3e-3, schedule="cosine", active_rows=4),
-        GaussNewton(residuals=0.4),
+        Adam(steps=3000, learning_rate=3e-3, schedule="cosine", active_rows=4),
+        GaussNewton(residuals=0.65, stall=8),
     ),
     attempts=4,
 )

@@ -46,12 +46,14 @@ def gated_convolution(steps: int) -> Experiment:
         name=f"gated-conv/gradient-descent-{steps}",
         summary=f"Gated convolution, looped, emits the iterate {steps} steps of gradient descent on (n = 5, N = 20)",
         cost="about 5 minutes on 2 cores",
-        task=GradientDescent(n=5, rows=20, steps=steps),
-        model=ModelConfig(mixer="gated-conv", width=32, layers=2, positions="none", loops=steps),
+        task=GradientDescent(n=5, rows=20, steps=steps, query="last"),
+        model=ModelConfig(
+            mixer="gated-conv", width=32, layers=2, causal=True, positions="none", reads="last", loops=steps
+        ),
         phases=(
-            Adam(steps=4000, learning_rate=3e-3, schedule="cosine", active_rows=4, unroll=1),
-            GaussNewton(residuals=0.4, unroll=1),
-            GaussNewton(residuals=0.1, damping=1e-12, steps=4),
+            Adam(steps=3000, learning_rate=3e-3, schedule="cosine", active_rows=4, unroll=1),
+            GaussNewton(residuals=0.65, stall=8, unroll=1),
+            GaussNewton(residuals=0.65, damping=1e-12, steps=2),
         ),
         attempts=4,
     )

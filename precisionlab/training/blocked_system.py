@@ -21,13 +21,12 @@ from torch.func import functional_call, jacrev, vmap
 from precisionlab import distributed
 from precisionlab.tasks import Example
 from precisionlab.training.objective import Objective
+from precisionlab.training.scaled_system import PANEL, SHORTEST
 
 BLOCK = 2**26
 """Numbers in a block of columns."""
 CHUNK = 2**23
 """Numbers in the gradients of the problems that are passed through the model at once."""
-PANEL = 512
-"""Rows and columns of a block of the factorisation."""
 
 
 class BlockedSystem:
@@ -72,21 +71,30 @@ class BlockedSystem:
         Returns:
             (P,), or None where rounding left the system indefinite or the step is not finite.
         """
-        self._corners = factorised(self._gram, damping)
-        return self._step(self._right)
+        return self.step() if self.factorise(damping) else None
 
-    def again(self, residual: torch.Tensor) -> torch.Tensor | None:
-        """The step for other residuals of the same batch, with the Jacobian and the λ of the last `solve`.
+    def factorise(self, damping: float) -> bool:
+        """Prepare for `step`.
 
         Args:
-            residual: This process's, (R,), float64.
+            damping: λ > 0.
 
         Returns:
-            (P,), or None where the step is not finite.
+            Whether the system is positive definite.
         """
-        return self._step(distributed.gathered(residual)[0])
+        self._corners = factorised(self._gram, damping)
+        return distributed.agreed(self._corners is not None)
 
-    def _step(self, right: torch.Tensor) -> torch.Tensor | None:
+    def step(self, residual: torch.Tensor | None = None) -> torch.Tensor | None:
+        """The step of the last `factorise`.
+
+        Args:
+            residual: This process's, of the same batch, (R,), float64; None for that where the Jacobian was taken.
+
+        Returns:
+            (P,), or None where it is not finite.
+        """
+        right = self._right if residual is None else distributed.gathered(residual)[0]
         solution = torch.full_like(right, torch.nan)
         if self._corners is not None:
             solution = substituted(self._gram, self._corners, right)
@@ -103,9 +111,9 @@ class BlockedSystem:
         """Add the part of the columns from first to last, and keep their lengths."""
         block = columns(self._objective, self._theta, self._prompt, first, last)
         lengths = torch.linalg.vector_norm(block, dim=0)
-        # A column that is zero to working precision keeps a length large enough to make its step zero.
+        # The column of a weight of a channel that has died is scaled no further: at its own length it would run away.
         largest = max(float(lengths.max()), float(self._lengths.max()))
-        self._lengths[first:last] = lengths.clamp_min(1e-14 * largest or 1.0)
+        self._lengths[first:last] = lengths.clamp_min(SHORTEST * largest or 1.0)
         block.div_(self._lengths[first:last])
         for row in range(0, len(block), PANEL):
             self._gram[row : row + PANEL, row:].addmm_(block[row : row + PANEL], block[row:].mT)

@@ -5,15 +5,19 @@
 on a fresh batch at every step, r the residuals and J their Jacobian. A polynomial model can emit a polynomial target
 exactly, so r = 0 at a solution and the step converges quadratically near one.
 
-Three choices take it to the floor from nearly every start; docs/precision.md has the measurements.
+Five choices take it to the floor from nearly every start; docs/precision.md has the measurements.
 
-- Excursions. A model has far more parameters than its task needs, and the set of exact solutions is curved. What is
-  left of the error at 1e-14 lies in directions in which the parameters must move by 0.1, and a step that long is off in
-  the stiff directions by the square of it: the error rises a thousandfold, a monotone method refuses, and creeps for
-  ever. Yet the next step takes the stiff part away, quadratically. So a step that raises the error is not refused at
-  once but followed, for at most `excursion` steps; only then is it taken back. (Known as a watchdog in line searches.)
+- Corrections. A model has far more parameters than its task needs, and the set of exact solutions is curved. What is
+  left of the error at 1e-10 lies in directions in which the parameters must move by 0.1, and a step that long is off in
+  the stiff directions by the square of it: the error rises a thousandfold. That part needs no new Jacobian. Steps with
+  the old one and a larger λ, which act in the stiff directions alone, take it away for the cost of a few products.
+- Excursions. Where they do not suffice, a step that raises the error is not refused at once but followed, for at most
+  `excursion` steps; only then is it taken back. (Known as a watchdog in line searches.)
+- Sharpening. The squared system forgets directions of singular value below √u of the largest. λ stays above that, and
+  what it holds back is asked for again of what the step leaves over (iterated Tikhonov regularisation).
 - Damping relative to each parameter's own curvature (Marquardt's scaling, by the present Jacobian and not by its
-  largest so far), so that a factor of a product whose other factors vanish can still move.
+  largest so far), so that a factor of a product whose other factors vanish can still move; but not one whose product
+  has vanished to the sixth digit, which would otherwise grow without bound.
 - Each step is judged on a batch of its own. The batch that made it is nearly interpolated by any step at all.
 
 Cost: with R residuals and P parameters, min(R, P) R P + min(R, P)³/3 operations and 8 R P bytes a step: the system is
@@ -21,7 +25,8 @@ solved in its smaller form, the dual (Jₛ Jₛᵀ + λ I) where R < P. Both for
 exceed 1 GiB, the dual system is made from blocks of its columns (`blocked_system`): 8 R² bytes and 1 GiB.
 
 Reference: Marquardt, SIAM J. Appl. Math. 11 (1963); Chamberlain, Powell, Lemarechal and Pedersen, The watchdog
-technique for forcing convergence in algorithms for constrained optimization, Math. Prog. Study 16 (1982).
+technique for forcing convergence in algorithms for constrained optimization, Math. Prog. Study 16 (1982); Shamanskii,
+Ukrainian Math. J. 19 (1967), on several steps with one Jacobian.
 """
 
 from typing import Any, Literal
@@ -37,8 +42,9 @@ from precisionlab.training.blocked_system import BlockedSystem
 from precisionlab.training.gradient_signal import GradientSignal, lost
 from precisionlab.training.objective import Objective, Stream
 from precisionlab.training.phase import Outcome, Place, State
+from precisionlab.training.scaled_system import ScaledSystem
 
-SMALLEST_DAMPING = 1e-24
+SMALLEST_DAMPING = 1e-13
 LARGEST_DAMPING = 1e6
 PROGRESS = 0.5
 """A step that leaves more than this fraction of the error makes no progress."""
@@ -46,6 +52,12 @@ FLOOR_ULPS = 16
 """An error within this many units of roundoff of the target's size is near enough the floor to stop at it."""
 RUNAWAY = 1e-2
 """An excursion whose error exceeds this fraction of the target's mean square has left the basin."""
+SHARPEN_BELOW = 1e-11
+"""λ below which a step is sharpened."""
+CORRECTION_DAMPING = 1e-4
+"""λ of the corrections, where that of the step is smaller: they shall act in the stiff directions alone."""
+WORTHWHILE = 0.9
+"""A correction that leaves more than this fraction of the residual is the last."""
 DENSE_JACOBIAN = 2**27
 """Numbers in a Jacobian that is held whole, 1 GiB; a larger one is made by blocks."""
 
@@ -59,6 +71,7 @@ class GaussNewton:
         residuals: Residuals in a step's batch, as a multiple of the number of parameters; about twice the rank of the
             Jacobian is enough, which is well below the number of parameters.
         damping: λ at the start, relative to each parameter's own curvature.
+        corrections: Further steps that the factor of one may serve.
         excursion: Steps that an error above the best may be followed for.
         patience: Steps without progress, near the floor, after which the floor is reached.
         stall: Steps without progress, above it, after which the phase gives up.
@@ -70,6 +83,7 @@ class GaussNewton:
     steps: PositiveInt = 200
     residuals: PositiveFloat = 0.55
     damping: PositiveFloat = 1e-3
+    corrections: NonNegativeInt = 8
     excursion: NonNegativeInt = 3
     patience: PositiveInt = 3
     stall: PositiveInt = 30
@@ -175,12 +189,7 @@ class GaussNewtonRun:
         self._trial = stepped
         before, after = (float(distributed.total(objective.loss(theta, judge))) for theta in (self.theta, self._trial))
         if after < before:
-            quick = after < 0.3 * before
-            if self._depth == 0:
-                self._damping *= 0.1 if quick else 0.5
-            elif quick:
-                self._damping *= 0.5
-            self._damping = max(self._damping, SMALLEST_DAMPING)
+            self._damping = max(self._damping * 0.05, SMALLEST_DAMPING)
             self.theta, self._depth = self._trial, 0
             return True
         if self._depth < self.config.excursion and after < self._runaway:
@@ -203,9 +212,36 @@ class GaussNewtonRun:
             if self._damping >= LARGEST_DAMPING:
                 return self._trial
             self._damping = min(self._damping * 10, LARGEST_DAMPING)
+        if self._damping < SHARPEN_BELOW and isinstance(system, ScaledSystem):
+            step = system.sharpened(step)
         stepped = self._trial - step.to(self._trial.dtype)
         self._diagnostics["lost"] = lost(self._trial, stepped, step)
+        return self._corrected(stepped, system, example)
+
+    def _corrected(
+        self, stepped: torch.Tensor, system: "ScaledSystem | BlockedSystem", example: Example
+    ) -> torch.Tensor:
+        """Steps with the same Jacobian from where the last one led, in the stiff directions alone."""
+        if not self.config.corrections or not system.factorise(max(self._damping, CORRECTION_DAMPING)):
+            return stepped
+        part = self.objective.share(example)
+        residual = self._residual(stepped, part)
+        norm = float(distributed.norm(torch.linalg.vector_norm(residual)))
+        for _ in range(self.config.corrections):
+            if (step := system.step(residual)) is None:
+                break
+            further = stepped - step.to(stepped.dtype)
+            residual = self._residual(further, part)
+            before, norm = norm, float(distributed.norm(torch.linalg.vector_norm(residual)))
+            if not norm < before:
+                break
+            stepped = further
+            if norm > WORTHWHILE * before:
+                break
         return stepped
+
+    def _residual(self, theta: torch.Tensor, part: Example) -> torch.Tensor:
+        return (self.objective.predict(theta, part.prompt) - part.target).flatten().double()
 
     @property
     def residuals(self) -> int:
@@ -226,66 +262,4 @@ class GaussNewtonRun:
             return BlockedSystem(self.objective, self._trial, example)
         part = self.objective.share(example)
         jacobian = self.objective.jacobian(self._trial, part.prompt).double()
-        residual = (self.objective.predict(self._trial, part.prompt) - part.target).flatten().double()
-        return ScaledSystem(jacobian, residual)
-
-
-class ScaledSystem:
-    """The Gauss–Newton system of a batch, its columns scaled to unit length, in its smaller form.
-
-    Where several processes train together each brings its rows of J and r. The rows are gathered for the dual form, of
-    which each computes its block of rows; for the primal one, the sums over the rows are all-reduced.
-
-    Args:
-        jacobian: J, (R, P), float64; overwritten.
-        residual: r, (R,), float64.
-    """
-
-    def __init__(self, jacobian: torch.Tensor, residual: torch.Tensor) -> None:
-        lengths = distributed.norm(torch.linalg.vector_norm(jacobian, dim=0))
-        # A column that is zero to working precision keeps a length large enough to make its step zero.
-        self._lengths = lengths.clamp_min(1e-14 * float(lengths.max()) or 1.0)
-        self._residual = residual
-        self._scaled = jacobian.div_(self._lengths)
-        residuals, self._first_row = distributed.gathered(residual)
-        self._dual = len(residuals) < len(lengths)
-        if self._dual:
-            rows, _ = distributed.gathered(self._scaled)
-            self._gram, _ = distributed.gathered(self._scaled @ rows.mT)
-            self._right = residuals
-        else:
-            self._gram = distributed.total(self._scaled.mT @ self._scaled)
-            self._right = distributed.total(residual @ self._scaled)
-
-    @property
-    def finite(self) -> bool:
-        """Whether the system holds neither NaN nor infinity."""
-        return bool(self._gram.isfinite().all()) and bool(self._right.isfinite().all())
-
-    @property
-    def gradient(self) -> torch.Tensor:
-        """The gradient of the mean squared error, (P,)."""
-        product = distributed.total(self._residual @ self._scaled)
-        count = distributed.total(product.new_full((), len(self._residual)))
-        return product * self._lengths * (2 / count)
-
-    def solve(self, damping: float) -> torch.Tensor | None:
-        """The step S⁻¹ (Jₛᵀ Jₛ + λ I)⁻¹ Jₛᵀ r.
-
-        Args:
-            damping: λ > 0.
-
-        Returns:
-            (P,), or None where rounding left the system indefinite or the step is not finite.
-        """
-        system = self._gram.clone()
-        system.diagonal().add_(damping)
-        factor, failed = torch.linalg.cholesky_ex(system)
-        # Each process has factorised alone, and on unlike processors the last bits may differ: the first one's counts.
-        solution = torch.cholesky_solve(self._right.unsqueeze(-1), factor).squeeze(-1)
-        solution = distributed.from_first(torch.where(failed == 0, solution, torch.nan))
-        if self._dual:
-            own = solution[self._first_row : self._first_row + len(self._scaled)]
-            solution = distributed.total(own @ self._scaled)
-        step = solution / self._lengths
-        return step if bool(step.isfinite().all()) else None
+        return ScaledSystem(jacobian, self._residual(self._trial, part))

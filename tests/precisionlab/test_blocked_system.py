@@ -71,7 +71,7 @@ def test_the_step_and_gradient_are_those_of_the_dense_system(dtype: torch.dtype)
     # As for sums over the shares of several processes: R u, times the condition of the damped system.
     u, count = torch.finfo(dtype).eps / 2, len(residual)
     assert (got - expected).norm() <= count * u / DAMPING * expected.norm()
-    twice = blocked.again(2 * residual)
+    twice = blocked.step(2 * residual)
     assert twice is not None
     assert (twice - 2 * got).norm() <= count * u / DAMPING * expected.norm()
     assert (blocked.gradient - dense.gradient).norm() <= count * u * dense.gradient.norm()

@@ -1,0 +1,40 @@
+"""Linear attention learns the gradient of larger problems: n = 10 and n = 20 unknowns, 2 n rows.
+
+The width has to hold x₀, a_i and b_i side by side, 2 n + 1 channels, and some to spare. The number of parameters grows
+with its square, the cost of a Levenberg–Marquardt step with its sixth power.
+"""
+
+from precisionlab.experiments.experiment import Experiment
+from precisionlab.models import ModelConfig
+from precisionlab.tasks import ExplicitGradient
+from precisionlab.training.adam import Adam
+from precisionlab.training.gauss_newton import GaussNewton
+
+
+def experiment(n: int, *, width: int, until: float, cost: str) -> Experiment:
+    """The experiment of one size.
+
+    Args:
+        n: Unknowns.
+        width: Of the model.
+        until: Validation MSE at which Adam hands over.
+        cost: What it takes.
+
+    Returns:
+        The experiment.
+    """
+    return Experiment(
+        name=f"linear-attention/explicit-gradient-{n}",
+        summary=f"Linear attention emits the least-squares gradient Aᵀ(A x₀ − b)/N (n = {n}, N = {2 * n})",
+        cost=cost,
+        task=ExplicitGradient(n=n, rows=2 * n),
+        model=ModelConfig(mixer="linear-attention", width=width, layers=2, heads=2),
+        phases=(Adam(steps=3000, until=until, active_rows=n), GaussNewton(residuals=0.55)),
+        attempts=4,
+    )
+
+
+EXPERIMENTS = (
+    experiment(10, width=26, until=3e-2, cost="about 3 minutes on 2 cores"),
+    experiment(20, width=48, until=5e-2, cost="about 30 minutes on 2 cores"),
+)
