@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 import torch
 
@@ -91,10 +92,10 @@ def sections(table: pd.DataFrame) -> list[Figure | Table | Text]:
     Returns:
         Its sections.
     """
-    plain = [math.log(LOW) / math.log(rate) for rate in table["rate_gradient_descent"]]
+    plain = math.log(LOW) / np.log(table["rate_gradient_descent"])
     curves = {"learned": table["steps"], "true momentum": table["steps_true"], "gradient descent, theory": plain}
     steps = pd.concat(
-        pd.DataFrame({"κ": table["condition"], "iteration": name, "steps": list(map(float, values))})
+        pd.DataFrame({"κ": table["condition"], "iteration": name, "steps": values.astype(float)})
         for name, values in curves.items()
     )
     return [
@@ -140,10 +141,10 @@ def write(table: pd.DataFrame, out: Path, problems: int) -> None:
         out: Its folder.
         problems: How many of each condition number were solved.
     """
-    same = int((table["steps"] == table["steps_true"]).sum())
+    same = f"{int((table['steps'] == table['steps_true']).sum())} of {len(table)}"
     write_page(
         out,
-        title=f"Learned momentum takes exactly as many steps as the true one at {same} of {len(table)} condition numbers",
+        title=f"Learned momentum takes exactly as many steps as the true one at {same} condition numbers",
         sections=sections(table),
         spread=f"medians over {problems} problems of each condition number; one training run for each",
         config={"experiment": NAME, "condition": list(CONDITIONS), "problems": problems, "seed": SEED},
