@@ -18,8 +18,8 @@ EXPERIMENT = Experiment(
     task=ExplicitGradient(n=5, rows=20, query="last"),
     model=ModelConfig(mixer="gated-conv", width=32, layers=2, causal=True, positions="none", reads="last"),
     phases=(
-        Adam(steps=3000, learning_rate=3e-3, schedule="cosine", active_rows=4),
-        GaussNewton(residuals=0.65, stall=8),
+        Adam(steps=2500, learning_rate=3e-3, schedule="cosine", active_rows=4),
+        GaussNewton(residuals=0.5, stall=5),
     ),
     attempts=4,
 )

@@ -51,9 +51,9 @@ def gated_convolution(steps: int) -> Experiment:
             mixer="gated-conv", width=32, layers=2, causal=True, positions="none", reads="last", loops=steps
         ),
         phases=(
-            Adam(steps=3000, learning_rate=3e-3, schedule="cosine", active_rows=4, unroll=1),
-            GaussNewton(residuals=0.65, stall=8, unroll=1),
-            GaussNewton(residuals=0.65, damping=1e-12, steps=2),
+            Adam(steps=2500, learning_rate=3e-3, schedule="cosine", active_rows=4, unroll=1),
+            GaussNewton(residuals=0.5, stall=5, unroll=1),
+            GaussNewton(residuals=0.5, damping=1e-12, steps=2),
         ),
         attempts=4,
     )

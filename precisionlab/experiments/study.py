@@ -31,12 +31,14 @@ class Cell:
         experiment: What is trained.
         seed: Of weights and data.
         time_limit: Seconds it may take; None for as long as its recipe does.
+        run_dir: Where the run is kept; None keeps no more than its row.
     """
 
     labels: Mapping[str, Label]
     experiment: Experiment
     seed: int = 0
     time_limit: float | None = None
+    run_dir: Path | None = None
 
 
 def run(cells: Sequence[Cell], table: Path, *, processes: int = 2, threads: int = 1) -> pd.DataFrame:
@@ -71,7 +73,9 @@ def run(cells: Sequence[Cell], table: Path, *, processes: int = 2, threads: int 
 
 def _trained(cell: Cell, threads: int) -> Row:
     torch.set_num_threads(threads)
-    run = precisionlab.train(cell.experiment, seed=cell.seed, time_limit=cell.time_limit, progress=False)
+    run = precisionlab.train(
+        cell.experiment, seed=cell.seed, time_limit=cell.time_limit, run_dir=cell.run_dir, progress=False
+    )
     generator = torch.Generator().manual_seed(0)
     targets = cell.experiment.task.sample(2048, generator=generator, dtype=torch.float64).target
     return {

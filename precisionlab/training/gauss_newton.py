@@ -14,7 +14,7 @@ Five choices take it to the floor from nearly every start; docs/precision.md has
 - Excursions. Where they do not suffice, a step that raises the error is not refused at once but followed, for at most
   `excursion` steps; only then is it taken back. (Known as a watchdog in line searches.)
 - Sharpening. The squared system forgets directions of singular value below √u of the largest. λ stays above that, and
-  what it holds back is asked for again of what the step leaves over (iterated Tikhonov regularisation).
+  what it holds back is asked for again of what the step leaves over (preconditioned conjugate gradients).
 - Damping relative to each parameter's own curvature (Marquardt's scaling, by the present Jacobian and not by its
   largest so far), so that a factor of a product whose other factors vanish can still move; but not one whose product
   has vanished to the sixth digit, which would otherwise grow without bound.
@@ -213,7 +213,8 @@ class GaussNewtonRun:
                 return self._trial
             self._damping = min(self._damping * 10, LARGEST_DAMPING)
         if self._damping < SHARPEN_BELOW and isinstance(system, ScaledSystem):
-            step = system.sharpened(step)
+            sharper = system.sharpened()
+            step = step if sharper is None else sharper
         stepped = self._trial - step.to(self._trial.dtype)
         self._diagnostics["lost"] = lost(self._trial, stepped, step)
         return self._corrected(stepped, system, example)

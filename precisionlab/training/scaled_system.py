@@ -62,23 +62,32 @@ class ScaledSystem:
         """
         return self.step() if self.factorise(damping) else None
 
-    def sharpened(self, step: torch.Tensor) -> torch.Tensor:
-        """Iterated regularisation: what λ keeps back in a soft direction is asked for again, of what the step leaves.
+    def sharpened(self) -> torch.Tensor | None:
+        """The step without damping, as far as a few iterations take it from the damped one.
 
-        So λ can stay above the rounding errors of the squared system while directions below √λ are followed.
-
-        Args:
-            step: Of the last `factorise`, (P,).
+        Conjugate gradients on ‖J d − r‖², preconditioned by the last `factorise`: what λ holds back in a soft direction
+        is asked for again, of what the step leaves over. Residuals and not the squared system carry it, so λ can stay
+        above the rounding errors of the latter while directions below √λ are followed.
 
         Returns:
-            A longer one.
+            (P,), or None where it is not finite.
+
+        Reference: Björck, Numerical Methods for Least Squares Problems (1996), section 7.4 (PCGLS).
         """
+        left = self._residual.clone()
+        step = direction = torch.zeros_like(self._lengths)
+        image, before = torch.zeros_like(left), torch.inf
         for _ in range(SHARPENINGS):
-            left = self._residual - self._scaled @ (step * self._lengths)
-            if (more := self.step(left)) is None:
+            if (wanted := self.step(left)) is None:
                 break
-            step = step + more
-        return step
+            wanted_image = self._scaled @ (wanted * self._lengths)
+            gain = float(distributed.total(left @ wanted_image))
+            direction, image = wanted + gain / before * direction, wanted_image + gain / before * image
+            square = float(distributed.total(image @ image))
+            if not (gain > 0 and square > 0):
+                break
+            step, left, before = step + gain / square * direction, left - gain / square * image, gain
+        return step if bool(step.isfinite().all()) else None
 
     def factorise(self, damping: float) -> bool:
         """Prepare for `step`.
