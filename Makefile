@@ -69,4 +69,4 @@ sanitize:
 	build/sanitize/device_driver
 	cmake -S kernels -B build/sanitize-threads $(SANITIZE) -DCMAKE_CXX_FLAGS="-O1 -g -fsanitize=thread"
 	cmake --build build/sanitize-threads --parallel 2 --target device_driver
-	build/sanitize-threads/device_driver
+	build/sanitize-threads/device_driver few
