@@ -22,6 +22,7 @@ from precisionlab.tasks import (
 from precisionlab.tasks.drawing import eased
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
+from precisionlab.training.prune import Prune
 from precisionlab.training.snap import Snap
 
 LARGEST_MODEL = 2**28
@@ -29,7 +30,7 @@ LARGEST_BATCH = 2**31
 LARGEST_JACOBIAN = 2**34
 """Numbers in an array: a configuration that asks for more is a mistake or an attack, and is refused unallocated."""
 
-Phase = Annotated[Adam | GaussNewton | Snap, Field(discriminator="kind")]
+Phase = Annotated[Adam | GaussNewton | Prune | Snap, Field(discriminator="kind")]
 TaskConfig = Annotated[
     Chebyshev
     | ExplicitGradient

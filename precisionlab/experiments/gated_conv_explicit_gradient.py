@@ -10,6 +10,7 @@ from precisionlab.models import ModelConfig
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
+from precisionlab.training.prune import Prune
 
 EXPERIMENT = Experiment(
     name="gated-conv/explicit-gradient",
@@ -19,7 +20,9 @@ EXPERIMENT = Experiment(
     model=ModelConfig(mixer="gated-conv", width=32, layers=2, causal=True, positions="none", reads="last"),
     phases=(
         Adam(steps=2500, learning_rate=3e-3, schedule="cosine", active_rows=4),
-        GaussNewton(residuals=0.5, stall=5),
+        GaussNewton(residuals=0.5, steps=14),
+        Prune(),
+        GaussNewton(residuals=0.5, damping=1e-9, stall=4, keep_zeros=True),
     ),
     attempts=4,
 )

@@ -9,6 +9,7 @@ from precisionlab.models import ModelConfig
 from precisionlab.tasks import GradientDescent
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
+from precisionlab.training.prune import Prune
 
 STEPS = (1, 2, 4, 8)
 
@@ -52,8 +53,10 @@ def gated_convolution(steps: int) -> Experiment:
         ),
         phases=(
             Adam(steps=2500, learning_rate=3e-3, schedule="cosine", active_rows=4, unroll=1),
-            GaussNewton(residuals=0.5, stall=5, unroll=1),
-            GaussNewton(residuals=0.5, damping=1e-12, steps=2),
+            GaussNewton(residuals=0.5, steps=14, unroll=1),
+            Prune(),
+            GaussNewton(residuals=0.5, damping=1e-9, stall=4, keep_zeros=True, unroll=1),
+            GaussNewton(residuals=0.5, damping=1e-12, steps=1, keep_zeros=True),
         ),
         attempts=4,
     )

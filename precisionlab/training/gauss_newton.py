@@ -75,6 +75,7 @@ class GaussNewton:
         excursion: Steps that an error above the best may be followed for.
         patience: Steps without progress, near the floor, after which the floor is reached.
         stall: Steps without progress, above it, after which the phase gives up.
+        keep_zeros: Whether weights that are zero at the start stay so.
         solver: Whether the Jacobian is held whole or made by blocks; "auto" decides by its size.
         unroll: Loops of the model and steps of the task while this phase lasts; None for all.
     """
@@ -87,6 +88,7 @@ class GaussNewton:
     excursion: NonNegativeInt = 3
     patience: PositiveInt = 3
     stall: PositiveInt = 30
+    keep_zeros: bool = False
     solver: Literal["auto", "dense", "blocked"] = "auto"
     unroll: PositiveInt | None = None
 
@@ -252,8 +254,8 @@ class GaussNewtonRun:
     @property
     def solver(self) -> str:
         """How the system is made: "dense" or "blocked"."""
-        if self.config.solver != "auto":
-            return self.config.solver
+        if self.config.keep_zeros or self.config.solver != "auto":
+            return "dense" if self.config.keep_zeros else self.config.solver
         parameters = self.objective.parameters
         large = self.residuals < parameters and self.residuals * parameters > DENSE_JACOBIAN
         return "blocked" if large else "dense"
@@ -263,4 +265,6 @@ class GaussNewtonRun:
             return BlockedSystem(self.objective, self._trial, example)
         part = self.objective.share(example)
         jacobian = self.objective.jacobian(self._trial, part.prompt).double()
+        if self.config.keep_zeros:
+            jacobian[:, self._trial == 0] = 0.0
         return ScaledSystem(jacobian, self._residual(self._trial, part))
