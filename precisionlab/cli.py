@@ -61,9 +61,9 @@ def _completed(wanted: str) -> Callable[[click.Context, click.Parameter, str], l
     def complete(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
         import solvers
         from precisionlab import zoo
-        from precisionlab.experiments import REGISTRY
+        from precisionlab.experiments import registry
 
-        names = sorted(REGISTRY) if wanted == "experiments" else [*zoo.names(), *solvers.names()]
+        names = sorted(registry()) if wanted == "experiments" else [*zoo.names(), *solvers.names()]
         return [name for name in names if name.startswith(typed)]
 
     return complete
@@ -93,12 +93,14 @@ def list_command() -> None:
 
     import solvers
     from precisionlab import zoo
-    from precisionlab.experiments import REGISTRY
+    from precisionlab.experiments import registry
 
     console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no edge to wrap at
     table = Table(Column("experiment", no_wrap=True), "what it does", "cost", "shipped", box=None, header_style="bold")
     shipped = zoo.names()
-    for name, experiment in sorted(REGISTRY.items()):
+    for name, experiment in sorted(registry().items()):
         table.add_row(name, experiment.summary, experiment.cost, "yes" if name in shipped else "")
     console.print(table)
     console.print(f"\n[bold]solvers[/bold]  {', '.join(solvers.names())}", highlight=False)

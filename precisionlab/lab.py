@@ -11,7 +11,7 @@ import pandas as pd
 import solvers
 from precisionlab import config as configs
 from precisionlab import distributed, loggers, measure, zoo
-from precisionlab.experiments import REGISTRY, get
+from precisionlab.experiments import get, registry
 from precisionlab.experiments.experiment import Experiment
 from precisionlab.precision import DTYPES, check_device, math_flags
 from precisionlab.progress import ProgressDisplay
@@ -33,7 +33,7 @@ def experiments() -> list[str]:
     Returns:
         Their names.
     """
-    return sorted(REGISTRY)
+    return sorted(registry())
 
 
 def train(

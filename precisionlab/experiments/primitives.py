@@ -106,6 +106,14 @@ def paper(model: str, operation: Operation, *, depth: int, layer_norm: bool, dty
     )
 
 
+EXPERIMENTS = tuple(
+    make(model, operation, depth=2, layer_norm=False, dtype="float64")
+    for make, model, operation in product((laptop, paper), MODELS, OPERATIONS)
+    if "," not in model
+)
+"""One for each mixer and operation; the study has more."""
+
+
 def cells() -> list[Cell]:
     """The study: products at every depth, with and without LayerNorm, in both dtypes; the linear ones at two depths.
 

@@ -7,6 +7,7 @@ import torch
 
 import precisionlab
 from precisionlab import config as configs
+from precisionlab.experiments import registry
 from precisionlab.experiments.experiment import Experiment, TaskConfig
 from precisionlab.models import ModelConfig
 from precisionlab.tasks import (
@@ -100,7 +101,7 @@ def test_a_configuration_survives_its_file(name: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_model_trains_on_it_for_a_handful_of_steps(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = experiment(TASKS[name], dtype)
-    monkeypatch.setitem(precisionlab.experiments.__globals__["REGISTRY"], config.name, config)
+    monkeypatch.setitem(registry(), config.name, config)
     run = precisionlab.train(config.name, progress=False)
     assert run.metrics["mse"].notna().all()
     assert run.card.test_mse is not None

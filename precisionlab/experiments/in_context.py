@@ -1,0 +1,213 @@
+"""In-context least squares: predict each right-hand side from the points before it, beside algorithms that do it.
+
+    python -m precisionlab.experiments.in_context --out reports/in-context
+
+Softmax and linear attention, causal, with the paper's curriculum of 6 to 20 points; and, on the prompts that the models
+are tested with, least squares, ridge regression and gradient descent.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from precisionlab.experiments.experiment import Experiment
+from precisionlab.experiments.study import Cell, run
+from precisionlab.models import ModelConfig
+from precisionlab.precision import environment, math_flags
+from precisionlab.reporting import Figure, Table, Text, write_page
+from precisionlab.tasks import InContextLeastSquares
+from precisionlab.tasks.exact_least_squares import solve
+from precisionlab.tasks.in_context_baselines import descent, ridge
+from precisionlab.tasks.in_context_least_squares import Fit
+from precisionlab.training.adam import Adam, paper_adam
+
+MIXERS = ("softmax", "linear-attention")
+FITS: dict[str, Fit] = {
+    "least squares": solve,
+    "ridge, λ = 0.01": ridge(0.01),
+    "ridge, λ = 1": ridge(1.0),
+    "gradient descent, 1 step": descent(1, 0.5),
+    "gradient descent, 4 steps": descent(4, 0.5),
+}
+STEPS, BATCH, WIDTH, LAYERS = 1200, 64, 24, 3
+PROBLEMS = 1024
+COMMAND = "python -m precisionlab.experiments.in_context"
+
+
+def laptop(mixer: str) -> Experiment:
+    """One cell at the scale of a laptop.
+
+    Args:
+        mixer: One of `MIXERS`.
+
+    Returns:
+        The experiment.
+    """
+    return Experiment(
+        name=f"in-context/{mixer}",
+        summary=f"{mixer} predicts each right-hand side from the points before it (n = 5, 6 to 20 points)",
+        cost="less than a minute on one core",
+        task=InContextLeastSquares(fewest=6, every=40),
+        model=_model(mixer, width=WIDTH, layers=LAYERS, heads=4),
+        phases=(Adam(steps=STEPS, batch=BATCH, learning_rate=3e-3, schedule="cosine"),),
+        attempts=1,
+        dtype="float32",
+    )
+
+
+def paper(mixer: str) -> Experiment:
+    """The paper's settings: width 256, 12 layers, one more point every thousand steps.
+
+    Args:
+        mixer: One of `MIXERS`.
+
+    Returns:
+        The experiment.
+    """
+    return Experiment(
+        name=f"paper/in-context/{mixer}",
+        summary=f"{mixer} predicts each right-hand side from the points before it, as in the paper",
+        cost="days on a GPU",
+        task=InContextLeastSquares(fewest=6),
+        model=_model(mixer, width=256, layers=12, heads=8),
+        phases=(paper_adam(learning_rate=5e-4),),
+        attempts=1,
+        dtype="float32",
+    )
+
+
+def _model(mixer: str, *, width: int, layers: int, heads: int) -> ModelConfig:
+    # A stack of polynomials needs no perceptron; a Transformer has one, and normalises what it reads.
+    transformer = mixer == "softmax"
+    return ModelConfig(
+        mixer=mixer,
+        width=width,
+        layers=layers,
+        heads=heads,
+        causal=True,
+        positions="learned",
+        reads="all",
+        mlp=4 if transformer else 0,
+        layer_norm=transformer,
+    )
+
+
+EXPERIMENTS = tuple(make(mixer) for make in (laptop, paper) for mixer in MIXERS)
+
+
+def cells() -> list[Cell]:
+    """The study.
+
+    Returns:
+        A cell for each mixer.
+    """
+    return [Cell(labels={"predictor": mixer}, experiment=laptop(mixer)) for mixer in MIXERS]
+
+
+def baselines(problems: int = PROBLEMS) -> pd.DataFrame:
+    """What is not learned.
+
+    Args:
+        problems: Prompts.
+
+    Returns:
+        A row for each fit: predictor, test_mse, and mse_last, of the last point alone.
+    """
+    task, last = InContextLeastSquares(), InContextLeastSquares(emits="one")
+    rows = []
+    for name, fit in FITS.items():
+        errors = []
+        for one in (task, last):
+            prompt = one.sample(problems, generator=torch.Generator().manual_seed(1), dtype=torch.float64).prompt
+            errors.append(float(one.mean_squared_error(one.predictions(prompt, fit), prompt)))
+        rows.append({"predictor": name, "test_mse": errors[0], "mse_last": errors[1]})
+    return pd.DataFrame(rows)
+
+
+def conclusion(results: pd.DataFrame, known: pd.DataFrame) -> str:
+    """The tables in a sentence.
+
+    Args:
+        results: What `run` returned.
+        known: What `baselines` returned.
+
+    Returns:
+        The page's title.
+    """
+    learned = results.set_index("predictor")["test_mse"]
+    fits = known.set_index("predictor")["test_mse"]
+    parts = [f"{mixer} is at {float(learned[mixer]):.1e}" for mixer in MIXERS]
+    above = fits[fits >= float(learned.min())]
+    beaten = f"below {', '.join(above.index)}" if len(above) else "above every algorithm"
+    return f"Predicting in context, {' and '.join(parts)}; the better is {beaten}"
+
+
+def write(results: pd.DataFrame, out: Path, command: str, *, problems: int = PROBLEMS) -> None:
+    """Write the page.
+
+    Args:
+        results: What `run` returned.
+        out: Its folder.
+        command: What makes it.
+        problems: Prompts that the algorithms are measured on.
+    """
+    with math_flags():
+        known = baselines(problems)
+    both = pd.concat([results[["predictor", "test_mse"]], known[["predictor", "test_mse"]]], ignore_index=True)
+    title = conclusion(results, known)
+    write_page(
+        out,
+        title=title,
+        sections=[
+            Figure(
+                name="predictors",
+                frame=both,
+                x="predictor",
+                y="test_mse",
+                title=title,
+                caption="Mean over the points of a prompt of the squared difference to what least squares predicts.",
+                y_label="MSE",
+                joined=False,
+            ),
+            Table(
+                name="models",
+                frame=results,
+                title="Trained models",
+                caption="On 4,096 fresh prompts of 20 points.",
+                formats={"test_mse": ".1e", "target_mean_square": ".2g", "seconds": ".0f"},
+            ),
+            Table(
+                name="algorithms",
+                frame=known,
+                title="Algorithms, in float64",
+                caption=f"On {problems:,} fresh prompts of 20 points; mse_last: of the last point, from all others.",
+                formats={"test_mse": ".1e", "mse_last": ".1e"},
+            ),
+            Text(
+                title="How it was trained",
+                body=f"Adam in float32, {STEPS:,} steps of {BATCH} prompts, a point more every 40 steps, from 6 to 20; "
+                "the paper trains a model of twelve layers and width 256 for days. With fewer points than "
+                "unknowns the target is the shortest solution's prediction, which gradient descent also tends to.",
+            ),
+        ],
+        spread="one seed a cell",
+        config={"width": WIDTH, "layers": LAYERS, "steps": STEPS, "batch": BATCH, "points": "6 to 20", "n": 5},
+        environment=environment("cpu"),
+        command=command,
+    )
+
+
+def main() -> None:
+    """Run the study, or what of it is missing, and write its page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("reports/in-context"))
+    parser.add_argument("--processes", type=int, default=1)
+    arguments = parser.parse_args()
+    results = run(cells(), arguments.out / "results.csv", processes=arguments.processes)
+    write(results, arguments.out, f"{COMMAND} --out {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
