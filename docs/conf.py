@@ -28,16 +28,25 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_custom_sections = ["Error", "Cost", "Reference"]
 
+_OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?:reports|notebooks)/[^)]+)\)")
 _LABEL = re.compile(r"[A-Z][\w\s]*( \"[\w-]+\")?: ")
 
 
 def setup(app: Any) -> None:
-    """Let docstrings be prose.
+    """Let docstrings be prose, and pages name what lies outside the documentation.
 
     Args:
         app: Sphinx.
     """
+    app.connect("source-read", _as_paths)
     app.connect("autodoc-process-docstring", _as_markup, priority=100)  # before napoleon reads the sections
+
+
+def _as_paths(_app: Any, _name: str, source: list[str]) -> None:
+    # Reports and notebooks are links where the repository is browsed; they are no part of the built pages.
+    source[0] = _OUTSIDE.sub(
+        lambda link: f"`{link[2]}`" if link[1] in link[2] else f"{link[1]} (`{link[2]}`)", source[0]
+    )
 
 
 def _as_markup(_app: Any, what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
