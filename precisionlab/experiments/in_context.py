@@ -31,7 +31,7 @@ FITS: dict[str, Fit] = {
     "gradient descent, 1 step": descent(1, 0.5),
     "gradient descent, 4 steps": descent(4, 0.5),
 }
-STEPS, BATCH, WIDTH, LAYERS = 1200, 64, 24, 3
+STEPS, BATCH, WIDTH, LAYERS = 800, 64, 16, 3
 PROBLEMS = 1024
 COMMAND = "python -m precisionlab.experiments.in_context"
 

@@ -46,7 +46,7 @@ SHIFTS: dict[str, dict[str, Any]] = {
 MIXERS = ("linear-attention", "softmax")
 SHIPPED = "linear-attention/explicit-gradient"
 ITERATIONS, PROBLEMS = 100, 1000
-STEPS, BATCH, WIDTH = 1000, 128, 16
+STEPS, BATCH, WIDTH = 600, 128, 16
 COMMAND = "python -m precisionlab.experiments.ode"
 
 Predictor = Callable[[Ode, torch.Tensor], torch.Tensor]

@@ -89,7 +89,7 @@ def test_a_conclusion_follows_the_table() -> None:
     module = STUDIES["softmax_explicit_gradient"]
     table = _made_up(module)
     assert "recipe takes it to" in module.conclusion(table)
-    assert "leaves it there" in module.conclusion(table.assign(test_mse=0.1))
+    assert "leaves it at" in module.conclusion(table.assign(test_mse=0.1))
     ablation = STUDIES["recipe_ablation"]
     better = ablation.summary(_made_up(ablation))
     assert "none off is worse" in ablation.conclusion(better)
