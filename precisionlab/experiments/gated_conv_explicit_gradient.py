@@ -16,8 +16,10 @@ EXPERIMENT = Experiment(
     name="gated-conv/explicit-gradient",
     summary="Gated convolution emits the least-squares gradient Aᵀ(A x₀ − b)/N (n = 5, N = 20)",
     cost="about 4 minutes on 2 cores",
-    task=ExplicitGradient(n=5, rows=20, query="last"),
-    model=ModelConfig(mixer="gated-conv", width=32, layers=2, causal=True, positions="none", reads="last"),
+    task=ExplicitGradient(n=5, rows=20),
+    model=ModelConfig(
+        mixer="gated-conv", width=32, layers=2, causal=True, first_last=True, positions="none", reads="last"
+    ),
     phases=(
         Adam(steps=2500, learning_rate=3e-3, schedule="cosine", active_rows=4),
         GaussNewton(residuals=0.5, steps=14),

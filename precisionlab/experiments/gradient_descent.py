@@ -47,9 +47,16 @@ def gated_convolution(steps: int) -> Experiment:
         name=f"gated-conv/gradient-descent-{steps}",
         summary=f"Gated convolution, looped, emits the iterate {steps} steps of gradient descent on (n = 5, N = 20)",
         cost="about 5 minutes on 2 cores",
-        task=GradientDescent(n=5, rows=20, steps=steps, query="last"),
+        task=GradientDescent(n=5, rows=20, steps=steps),
         model=ModelConfig(
-            mixer="gated-conv", width=32, layers=2, causal=True, positions="none", reads="last", loops=steps
+            mixer="gated-conv",
+            width=32,
+            layers=2,
+            causal=True,
+            first_last=True,
+            positions="none",
+            reads="last",
+            loops=steps,
         ),
         phases=(
             Adam(steps=2500, learning_rate=3e-3, schedule="cosine", active_rows=4, unroll=1),

@@ -95,6 +95,8 @@ class Backbone(nn.Module):
         features = self.read_in.in_features
         if prompt.dim() != 3 or prompt.shape[-1] != features:
             raise ValueError(f"prompt: got shape {tuple(prompt.shape)}, want (batch, tokens, {features})")
+        if self.config.first_last:
+            prompt = prompt.roll(-1, dims=1)
         emitted = self._once(prompt)
         for _ in range(self.config.loops - 1):
             emitted = self._once(self._replaced(prompt, emitted))

@@ -18,6 +18,8 @@ class ModelConfig:
         layers: Number of mixer layers.
         heads: Heads of an attention layer; divides the width.
         causal: Whether a token sees only those up to itself; the reading token must then be the last.
+        first_last: Whether the first token is moved behind the others before the layers see them, so that a causal
+            model whose prompt begins with the iterate reads it after the rows.
         prefix: In a causal model, tokens at the start that all may see (JRT-RNN).
         positions: How tokens are told apart.
         reads: Which token the answer is read from; "all" reads one from each.
@@ -39,6 +41,7 @@ class ModelConfig:
     layers: Annotated[int, Field(gt=0, le=2**8)] = 2
     heads: PositiveInt = 2
     causal: bool = False
+    first_last: bool = False
     prefix: NonNegativeInt = 0
     positions: Literal["token-type", "learned", "none"] = "token-type"
     reads: Literal["first", "last", "all"] = "first"
