@@ -130,7 +130,7 @@ def conclusion(results: pd.DataFrame) -> str:
     gain = curve[first] / curve[best]
     return (
         f"End to end, depth {best} is the best of {', '.join(map(str, DEPTHS))} after {STEPS:,} steps: "
-        f"{curve[best]:.1e}, {gain:.1f} times below depth {first}; the paper's reach {min(PAPER_MSE.values()):.0e}"
+        f"{curve[best]:.1e}, {gain:.1f} times below depth {first}; the paper's reach {min(PAPER_MSE.values()):.1e}"
     )
 
 

@@ -31,7 +31,7 @@ FITS: dict[str, Fit] = {
     "gradient descent, 1 step": descent(1, 0.5),
     "gradient descent, 4 steps": descent(4, 0.5),
 }
-STEPS, BATCH, WIDTH, LAYERS = 800, 64, 16, 3
+STEPS, BATCH, WIDTH, LAYERS = 500, 64, 16, 3
 PROBLEMS = 1024
 COMMAND = "python -m precisionlab.experiments.in_context"
 
@@ -49,7 +49,7 @@ def laptop(mixer: str) -> Experiment:
         name=f"in-context/{mixer}",
         summary=f"{mixer} predicts each right-hand side from the points before it (n = 5, 6 to 20 points)",
         cost="less than a minute on one core",
-        task=InContextLeastSquares(fewest=6, every=40),
+        task=InContextLeastSquares(fewest=6, every=25),
         model=_model(mixer, width=WIDTH, layers=LAYERS, heads=4),
         phases=(Adam(steps=STEPS, batch=BATCH, learning_rate=3e-3, schedule="cosine"),),
         attempts=1,
@@ -187,7 +187,7 @@ def write(results: pd.DataFrame, out: Path, command: str, *, problems: int = PRO
             ),
             Text(
                 title="How it was trained",
-                body=f"Adam in float32, {STEPS:,} steps of {BATCH} prompts, a point more every 40 steps, from 6 to 20; "
+                body=f"Adam in float32, {STEPS:,} steps of {BATCH} prompts, a point more every 25 steps, from 6 to 20; "
                 "the paper trains a model of twelve layers and width 256 for days. With fewer points than "
                 "unknowns the target is the shortest solution's prediction, which gradient descent also tends to.",
             ),

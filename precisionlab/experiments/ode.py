@@ -29,6 +29,7 @@ from precisionlab.tasks import Ode
 from precisionlab.tasks.exact_least_squares import solve_exactly
 from precisionlab.training.adam import Adam, paper_adam
 from solvers import double_double as dd
+from solvers.double_double import DD
 
 PAPER_MEDIANS = {"least squares": 9e-10, "gated convolution, iterated": 4e-7, "gradient descent": 4e-7} | {
     "Transformer": 8.5e-4
@@ -46,7 +47,7 @@ SHIFTS: dict[str, dict[str, Any]] = {
 MIXERS = ("linear-attention", "softmax")
 SHIPPED = "linear-attention/explicit-gradient"
 ITERATIONS, PROBLEMS = 100, 1000
-STEPS, BATCH, WIDTH = 600, 128, 16
+STEPS, BATCH, WIDTH = 400, 128, 16
 COMMAND = "python -m precisionlab.experiments.ode"
 
 Predictor = Callable[[Ode, torch.Tensor], torch.Tensor]
@@ -148,20 +149,31 @@ def solved(solver: solvers.Solver) -> Predictor:
     return predict
 
 
-def squared_errors(task: Ode, prompt: torch.Tensor, predict: Predictor) -> torch.Tensor:
-    """Squared differences to the exact prediction of least squares.
+def exact_answers(task: Ode, prompt: torch.Tensor) -> DD:
+    """What least squares predicts, above float64.
 
     Args:
         task: Where the prompts are from.
         prompt: (B, L, n+1), float64.
-        predict: What is measured.
+
+    Returns:
+        (B,), double-double.
+    """
+    A, b, query = task.read(prompt)
+    return dd.dot(solve_exactly(A, b), dd.from_double(query))
+
+
+def squared_errors(answers: torch.Tensor, exact: DD) -> torch.Tensor:
+    """Squared differences to the exact predictions.
+
+    Args:
+        answers: (B, 1), float64.
+        exact: (B,).
 
     Returns:
         (B,), float64.
     """
-    A, b, query = task.read(prompt)
-    exact = dd.dot(solve_exactly(A, b), dd.from_double(query))
-    difference = dd.subtract(dd.from_double(predict(task, prompt).squeeze(-1)), exact)
+    difference = dd.subtract(dd.from_double(answers.squeeze(-1)), exact)
     return (difference.hi + difference.lo).square()
 
 
@@ -200,9 +212,10 @@ def measure(models: Mapping[str, Predictor], *, problems: int = PROBLEMS) -> pd.
             shifted = replace(task, **changes)
             generator = torch.Generator().manual_seed(2503)
             example = shifted.sample(problems, generator=generator, dtype=torch.float64)
+            exact = exact_answers(shifted, example.prompt)
             for name, predict in predictors.items():
                 with torch.no_grad():
-                    errors = squared_errors(shifted, example.prompt, predict)
+                    errors = squared_errors(predict(shifted, example.prompt), exact)
                 low, median, high = errors.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
                 facts = {"sensors": task.sensors, "shift": shift, "predictor": name}
                 size = float(example.target.square().median())

@@ -10,6 +10,7 @@ Reference: Arora et al., Just read twice, arXiv 2407.05483.
 """
 
 import argparse
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -119,8 +120,11 @@ EXPERIMENTS = tuple(
 )
 
 
-def cells() -> list[Cell]:
+def cells(readers: Sequence[str] = READERS) -> list[Cell]:
     """The study.
+
+    Args:
+        readers: Those of `READERS` that are wanted.
 
     Returns:
         A cell for each reader, order and number of copies.
@@ -131,6 +135,7 @@ def cells() -> list[Cell]:
             experiment=laptop(reader, query=query, repeats=repeats),
         )
         for reader, query, repeats in _settings()
+        if reader in readers
     ]
 
 
@@ -162,6 +167,8 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
     """
     order = "x₀ " + results["query"] + ", " + results["repeats"].astype(str) + "×"
     title = conclusion(results)
+    left_out = [reader for reader in READERS if reader not in set(results["model"])]
+    missing = f" Not run yet: {', '.join(left_out)}." if left_out else ""
     write_page(
         out,
         title=title,
@@ -188,7 +195,8 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
             Text(
                 title="How it was trained",
                 body="Adam, 500 steps of 128 problems, then at most 25 Levenberg–Marquardt steps, from one start. What "
-                "is above the floor was not shown to be unable: another start or a longer training may take it lower.",
+                "is above the floor was not shown to be unable: another start or a longer training may take it lower."
+                f"{missing}",
             ),
         ],
         spread="one seed and one start a cell",
@@ -202,10 +210,13 @@ def main() -> None:
     """Run the study, or what of it is missing, and write its page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("reports/prompt-repetition"))
+    parser.add_argument("--only", nargs="*", default=list(READERS), choices=list(READERS), help="readers to train")
     parser.add_argument("--processes", type=int, default=1)
     arguments = parser.parse_args()
-    results = run(cells(), arguments.out / "results.csv", processes=arguments.processes)
-    write(results, arguments.out, f"{COMMAND} --out {arguments.out}")
+    table = arguments.out / "results.csv"
+    run(cells(arguments.only), table, processes=arguments.processes)
+    only = "" if len(arguments.only) == len(READERS) else " --only " + " ".join(map(repr, arguments.only))
+    write(pd.read_csv(table), arguments.out, f"{COMMAND} --out {arguments.out}{only}")
 
 
 if __name__ == "__main__":

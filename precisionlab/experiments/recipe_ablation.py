@@ -31,7 +31,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "without all three": {"filter_gain": 0.0, "schedule": "constant", "skip": None},
 }
 SEEDS = (0,)
-STEPS, BATCH, RATE, PERIOD = 800, 128, 3e-3, 40
+STEPS, BATCH, RATE, PERIOD = 600, 128, 3e-3, 30
 COMMAND = "python -m precisionlab.experiments.recipe_ablation"
 
 

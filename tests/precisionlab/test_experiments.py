@@ -100,15 +100,16 @@ def test_a_conclusion_follows_the_table() -> None:
 def test_equations_are_solved_to_rounding_by_least_squares_and_not_by_zero() -> None:
     task = Ode(sensors=3, points=21)
     prompt = task.sample(16, generator=torch.Generator().manual_seed(0), dtype=torch.float64).prompt
-    exact = ode.squared_errors(task, prompt, lambda task, prompt: task.predictions(prompt, solve))
-    nothing = ode.squared_errors(task, prompt, lambda task, prompt: torch.zeros(16, 1, dtype=torch.float64))
+    predicted, exact = task.predictions(prompt, solve), ode.exact_answers(task, prompt)
+    errors = ode.squared_errors(predicted, exact)
+    nothing = ode.squared_errors(torch.zeros_like(predicted), exact)
     A, b, query = task.read(prompt)
     condition = torch.linalg.cond(A)
     x = solve(A, b).norm(dim=-1)
     rows, n = A.shape[-2:]
     bound = rows * n * 2.0**-53 * condition * query.norm(dim=-1) * x
-    assert (exact.sqrt() <= bound).all()
-    assert torch.allclose(nothing, task.predictions(prompt, solve).squeeze(-1).square())
+    assert (errors.sqrt() <= bound).all()
+    assert torch.allclose(nothing, predicted.squeeze(-1).square())
 
 
 def test_the_page_on_equations_is_written(tmp_path: Path) -> None:
