@@ -98,7 +98,7 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
             ),
         ],
         spread="one row a seed; no seed is left out",
-        config={name: list(seeds) for name, seeds in SEEDS.items()},
+        config={str(name): [int(seed) for seed in seeds] for name, seeds in groups["seed"]},
         environment=environment("cpu"),
         command=command,
     )

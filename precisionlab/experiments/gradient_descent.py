@@ -25,7 +25,7 @@ def linear_attention(steps: int) -> Experiment:
     """
     return Experiment(
         name=f"linear-attention/gradient-descent-{steps}",
-        summary=f"Linear attention, looped, emits the iterate {steps} steps of gradient descent on (n = 5, N = 20)",
+        summary=f"Linear attention, looped, emits the iterate after {steps} steps of gradient descent (n = 5, N = 20)",
         cost="about 30 s on 2 cores",
         task=GradientDescent(n=5, rows=20, steps=steps),
         model=ModelConfig(mixer="linear-attention", width=16, layers=2, heads=2, loops=steps),
@@ -45,8 +45,8 @@ def gated_convolution(steps: int) -> Experiment:
     """
     return Experiment(
         name=f"gated-conv/gradient-descent-{steps}",
-        summary=f"Gated convolution, looped, emits the iterate {steps} steps of gradient descent on (n = 5, N = 20)",
-        cost="about 5 minutes on 2 cores",
+        summary=f"Gated convolution, looped, emits the iterate after {steps} steps of gradient descent (n = 5, N = 20)",
+        cost="not timed; as gated-conv/explicit-gradient, some minutes on 2 cores",
         task=GradientDescent(n=5, rows=20, steps=steps),
         model=ModelConfig(
             mixer="gated-conv",

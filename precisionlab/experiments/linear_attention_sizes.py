@@ -35,6 +35,6 @@ def experiment(n: int, *, width: int, until: float, cost: str) -> Experiment:
 
 
 EXPERIMENTS = (
-    experiment(10, width=26, until=3e-2, cost="about 3 minutes on 2 cores"),
-    experiment(20, width=48, until=5e-2, cost="about 30 minutes on 2 cores"),
+    experiment(10, width=26, until=3e-2, cost="1 to 3 minutes on one core"),
+    experiment(20, width=48, until=5e-2, cost="not timed; hours on 2 cores by count"),
 )

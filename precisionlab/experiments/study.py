@@ -92,7 +92,7 @@ def _trained(cell: Cell, threads: int) -> Row:
 def _saved(table: Path) -> list[Row]:
     if not table.exists():
         return []
-    frame = pd.read_csv(table, float_precision="round_trip")
+    frame = pd.read_csv(table)
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
