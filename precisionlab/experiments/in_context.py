@@ -31,7 +31,7 @@ FITS: dict[str, Fit] = {
     "gradient descent, 1 step": descent(1, 0.5),
     "gradient descent, 4 steps": descent(4, 0.5),
 }
-STEPS, BATCH, WIDTH, LAYERS = 500, 64, 16, 3
+N, STEPS, BATCH, WIDTH, LAYERS = 2, 1000, 64, 16, 3
 PROBLEMS = 1024
 COMMAND = "python -m precisionlab.experiments.in_context"
 
@@ -47,9 +47,9 @@ def laptop(mixer: str) -> Experiment:
     """
     return Experiment(
         name=f"in-context/{mixer}",
-        summary=f"{mixer} predicts each right-hand side from the points before it (n = 5, 6 to 20 points)",
+        summary=f"{mixer} predicts each right-hand side from the points before it (n = {N}, 6 to 20 points)",
         cost="less than a minute on one core",
-        task=InContextLeastSquares(fewest=6, every=25),
+        task=InContextLeastSquares(n=N, fewest=6, every=25),
         model=_model(mixer, width=WIDTH, layers=LAYERS, heads=4),
         phases=(Adam(steps=STEPS, batch=BATCH, learning_rate=3e-3, schedule="cosine"),),
         attempts=1,
@@ -115,7 +115,7 @@ def baselines(problems: int = PROBLEMS) -> pd.DataFrame:
     Returns:
         A row for each fit: predictor, test_mse, and mse_last, of the last point alone.
     """
-    task, last = InContextLeastSquares(), InContextLeastSquares(emits="one")
+    task, last = InContextLeastSquares(n=N), InContextLeastSquares(n=N, emits="one")
     rows = []
     for name, fit in FITS.items():
         errors = []
@@ -188,12 +188,12 @@ def write(results: pd.DataFrame, out: Path, command: str, *, problems: int = PRO
             Text(
                 title="How it was trained",
                 body=f"Adam in float32, {STEPS:,} steps of {BATCH} prompts, a point more every 25 steps, from 6 to 20; "
-                "the paper trains a model of twelve layers and width 256 for days. With fewer points than "
-                "unknowns the target is the shortest solution's prediction, which gradient descent also tends to.",
+                f"n = {N}; the paper's have n = 5, twelve layers and width 256. With fewer points "
+                "than unknowns the target is the shortest solution's prediction, which gradient descent also tends to.",
             ),
         ],
         spread="one seed a cell",
-        config={"width": WIDTH, "layers": LAYERS, "steps": STEPS, "batch": BATCH, "points": "6 to 20", "n": 5},
+        config={"width": WIDTH, "layers": LAYERS, "steps": STEPS, "batch": BATCH, "points": "6 to 20", "n": N},
         environment=environment("cpu"),
         command=command,
     )

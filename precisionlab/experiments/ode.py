@@ -263,6 +263,10 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
     """
     few = results["sensors"] == SMALL.sensors
     title = conclusion(results)
+    medians = results[few].pivot(index="shift", columns="predictor", values="median")
+    gap = float(
+        (medians[f"learned gradient, {ITERATIONS}"] / medians[f"gradient descent, {ITERATIONS}"] - 1).abs().max()
+    )
     formats = dict.fromkeys(["median", "q25", "q75", "median answer²"], ".1e")
     theirs = pd.DataFrame([{"the paper": name, "median MSE": mse} for name, mse in PAPER_MEDIANS.items()])
     write_page(
@@ -277,7 +281,7 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
                 low="q25",
                 high="q75",
                 series="predictor",
-                title="Shifts of the equation cost solvers little, and models trained end to end much",
+                title=f"Under every shift the learned gradient is within {gap:.0%} of gradient descent",
                 caption=f"3 sensors, 21 points: 5 unknowns, 20 rows. Median of {PROBLEMS:,} problems and quartiles.",
                 y_label="squared error",
             ),
