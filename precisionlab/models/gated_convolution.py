@@ -3,7 +3,9 @@
     y = W_O [ (W_G u + b_G) ⊙ (h ∗ (W_V u) + b_h) ]
 
 with one filter h for each feature. The paper's BaseConv is the bracket alone, W_V = I. Two layers can emit a
-least-squares gradient exactly (`constructions` has the weights). Cost: O(T w² + T K w) for width w and a filter of K taps.
+least-squares gradient exactly (`constructions` has the weights).
+
+Cost: O(T w² + T K w) for width w and a filter of K taps.
 
 Reference: Arora et al., Zoology, ICLR 2024, arXiv 2312.04927, equation 3; Liu et al., ICLR 2025, arXiv 2503.12295.
 """

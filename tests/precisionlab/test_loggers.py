@@ -6,9 +6,10 @@ import sys
 from types import ModuleType
 
 import pytest
-from .small import NAME, SMALL
 
 import precisionlab
+
+from .small import NAME, SMALL
 
 
 def rows_of(run_dir):
