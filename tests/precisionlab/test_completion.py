@@ -13,7 +13,7 @@ CASES = {
     "a command": ([], "tra", {"train"}),
     "an option": (["train"], "--ti", {"--time-limit"}),
     "a choice": (["train", "x", "--log"], "t", {"tensorboard"}),
-    "an experiment": (["train"], "linear-attention/exp", {"linear-attention/explicit-gradient"}),
+    "an experiment": (["train"], "linear-attention/heavy", {"linear-attention/heavy-ball"}),
     "a solver to report": (["report", "qr"], "linear-attention/explicit", {"linear-attention/explicit-gradient"}),
     "a solver to solve with": (["solve", "--solver"], "cho", {"cholesky"}),
     "a solver to verify": (["verify"], "cg", {"cgls"}),

@@ -17,7 +17,7 @@ import precisionlab
 from precisionlab import determinism, files, lab
 from precisionlab.cli import main
 from precisionlab.runs import RunDirectory
-from precisionlab.tasks import Example, ExplicitGradient
+from precisionlab.tasks import Example, ExplicitGradient, Task
 from precisionlab.training import Adam, GaussNewton, Objective, checkpoints
 from precisionlab.training.gauss_newton import GaussNewtonRun, ScaledSystem
 from precisionlab.training.phase import Outcome, Place
@@ -265,8 +265,8 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, objective: Objective, steps: set[int
     """Put a number that is not finite into the training batches of some steps."""
     batch = objective.batch
 
-    def spoilt(stream: int, *place: int, size: int) -> Example:
-        example = batch(stream, *place, size=size)  # type: ignore[arg-type]
+    def spoilt(stream: int, *place: int, size: int, task: Task | None = None) -> Example:
+        example = batch(stream, *place, size=size, task=task)  # type: ignore[arg-type]
         if stream == 1 and place[-1] in steps:
             example.prompt[0, 0, 0] = value
         return example

@@ -111,5 +111,5 @@ def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -
 @pytest.mark.parametrize("experiment", [linear_attention(2), gated_convolution(2)])
 def test_the_first_phases_learn_one_step(experiment: Experiment) -> None:
     *first, last = experiment.phases
-    assert [getattr(phase, "unroll", None) for phase in first] == [1] * len(first)
+    assert {phase.unroll for phase in first if isinstance(phase, Adam | GaussNewton)} == {1}
     assert getattr(last, "unroll", None) is None
