@@ -4,33 +4,44 @@
 
 Problems of prescribed condition number, with and without a residual, are solved by QR and by the learned solver, with
 refinement and without. Errors are against the exact rational solution. The table says what the model itself reached
-(X b, without refinement) and what the solver makes of it; NIST's sets close it.
+(X b, without refinement) and what the solver makes of it; NIST's sets close it. It takes about half an hour, nearly all
+of it at 2,000 rows; ``--resume`` goes on with a table that was left half-way.
 """
 
 import csv
+import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 import torch
 
 import precisionlab
 import solvers
+from precisionlab.files import write_atomically
 from precisionlab.precision import math_flags
+from precisionlab.tasks.newton_schulz import EmittedStep, NewtonSchulz
 from solvers import errors, nist, reference
-from solvers.problems import random_problem
+from solvers.learned_newton_schulz import LearnedNewtonSchulz, MatrixStep
+from solvers.problems import LstsqProblem, random_problem
 
 CONDITIONS = (1e1, 1e3, 1e5, 1e7, 1e9)
 RESIDUALS = (0.0, 1.0)
 SUBJECTS = (
-    ("linear-attention/newton-schulz", 5, (20, 200, 2000)),
-    ("linear-attention/newton-schulz-16", 9, (20, 200)),
-    ("linear-attention/newton-schulz-16", 16, (20, 200, 2000)),
+    ("linear-attention/newton-schulz", 2),
+    ("linear-attention/newton-schulz", 5),
+    ("linear-attention/newton-schulz-16", 1),
+    ("linear-attention/newton-schulz-16", 9),
+    ("linear-attention/newton-schulz-16", 16),
 )
-"""Checkpoints, with the unknowns and the rows that they are measured on."""
+"""Checkpoints, with the unknowns that they are measured on."""
+HEIGHTS = (20, 200, 2000)
+NUMBERS_AT_ONCE = 2**18
+"""Entries of A that a solver is given at once: what it works on then stays near the processor."""
 NIST_SETS = ("Longley", "Wampler1", "Wampler2")
 SEED = 1933
 TABLE, NIST_TABLE, PAGE = "accuracy.csv", "nist.csv", "README.md"
@@ -73,22 +84,105 @@ class Row:
     allowed: int
 
 
-def measure(name: str, m: int, n: int, condition: float, residual: float, *, problems: int) -> list[Row]:
-    """Solve problems of one kind.
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What the problems of one line have in common.
 
     Args:
-        name: The checkpoint.
+        solver: The checkpoint.
         m: Rows.
         n: Unknowns.
         condition: κ.
         residual: ‖r‖.
+    """
+
+    solver: str
+    m: int
+    n: int
+    condition: float
+    residual: float
+
+
+def kinds() -> list[Kind]:
+    """What is measured, in the table's order.
+
+    Returns:
+        Every subject at every height, κ and residual; a single unknown has κ = 1.
+    """
+    return [
+        Kind(solver=name, m=m, n=n, condition=condition, residual=residual)
+        for name, n in SUBJECTS
+        for m, condition, residual in product(HEIGHTS, CONDITIONS if n > 1 else (1.0,), RESIDUALS)
+    ]
+
+
+class _Counted:
+    """A step that remembers how many problems it was asked about each time."""
+
+    def __init__(self, step: MatrixStep) -> None:
+        self.step, self.sizes = step, list[int]()
+
+    def __call__(self, A: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(len(A))
+        return self.step(A, X)
+
+
+class Answers(NamedTuple):
+    """Of a batch of problems, with and without refinement."""
+
+    plain: torch.Tensor
+    refined: torch.Tensor
+    applications: torch.Tensor
+    """Without refinement."""
+    iterations: torch.Tensor
+    """Applications and refinements together."""
+    plain_converged: torch.Tensor
+    refined_converged: torch.Tensor
+
+
+def answers(step: MatrixStep, A: torch.Tensor, b: torch.Tensor) -> Answers:
+    """Solve with refinement, and tell from the iterates what it began with.
+
+    The application that finds X converged leaves X, and with it x = X b, as it was; every other moves x, or so the
+    number of problems that stay in the batch must say. Where the two do not agree, the problems are solved again.
+
+    Args:
+        step: The model's.
+        A: Matrices, (B, m, n).
+        b: Right-hand sides, (B, m).
+
+    Returns:
+        What both solvers give, from one run of the model.
+    """
+    counted = _Counted(step)
+    refined = LearnedNewtonSchulz(counted).solve(A, b, record=True)
+    trace, converged = torch.as_tensor(refined.trace), torch.as_tensor(refined.converged)
+    applications = (trace[1:] == trace[:-1]).all(dim=-1).to(torch.int64).argmax(dim=0) + 1
+    plain, plain_converged = trace[applications, torch.arange(len(A))], converged
+    stayed = [*counted.sizes[1:], 0]
+    left = [before - after for before, after in zip(counted.sizes, stayed, strict=True)]
+    if applications.bincount(minlength=len(left) + 1)[1:].tolist() != left or not bool(converged.all()):
+        again = LearnedNewtonSchulz(step, refine=False).solve(A, b)
+        plain, applications, plain_converged = map(torch.as_tensor, (again.x, again.iterations, again.converged))
+    iterations = torch.as_tensor(refined.iterations)
+    return Answers(plain, torch.as_tensor(refined.x), applications, iterations, plain_converged, converged)
+
+
+def measure(kind: Kind, *, problems: int) -> list[Row]:
+    """Solve problems of one kind.
+
+    Args:
+        kind: What they have in common.
         problems: How many.
 
     Returns:
         Two rows: without refinement, and with it.
     """
-    generator = torch.Generator().manual_seed(SEED)
-    problem = random_problem(m, n, condition=condition, residual=residual, batch=(problems,), generator=generator)
+    run = precisionlab.load(kind.solver)
+    task = run.experiment.task
+    assert isinstance(task, NewtonSchulz)
+    step = EmittedStep(run.model, n=task.n)
+    problem = _problems(kind, problems)
     hi, lo = reference.solve_exact(problem.A, problem.b)
     exact = torch.as_tensor(hi), torch.as_tensor(lo)
 
@@ -96,45 +190,40 @@ def measure(name: str, m: int, n: int, condition: float, residual: float, *, pro
         error = torch.as_tensor(errors.forward_error(torch.as_tensor(x), exact)).double()
         return float(error.quantile(0.5)), float(error.quantile(0.95))
 
+    size = max(2, NUMBERS_AT_ONCE // (kind.m * kind.n))
+    parts = [
+        answers(step, A, b) for A, b in zip(torch.split(problem.A, size), torch.split(problem.b, size), strict=True)
+    ]
+    every = Answers(*map(torch.cat, zip(*parts, strict=True)))
     qr_median, qr_p95 = quantiles(solvers.get("qr").solve(problem.A, problem.b).x)
     rows = []
-    for refined in (False, True):
-        result = precisionlab.load_solver(name, refine=refined).solve(problem.A, problem.b)
-        median, p95 = quantiles(result.x)
+    for refined, x, taken, converged in (
+        (False, every.plain, every.applications, every.plain_converged),
+        (True, every.refined, every.iterations, every.refined_converged),
+    ):
+        median, p95 = quantiles(x)
         rows.append(
             Row(
-                solver=name,
+                **asdict(kind),
                 refined=refined,
-                m=m,
-                n=n,
-                condition=condition,
-                residual=residual,
                 problems=problems,
-                converged=int(torch.as_tensor(result.converged).sum()),
+                converged=int(converged.sum()),
                 median=median,
                 p95=p95,
                 qr_median=qr_median,
                 qr_p95=qr_p95,
-                applications=int(torch.as_tensor(result.iterations).max()),
-                allowed=math.floor(4 * math.log2(condition) + 10),
+                applications=int(taken.max()),
+                allowed=math.floor(4 * math.log2(kind.condition) + 10),
             )
         )
     return rows
 
 
-def table(problems: int, tall_problems: int) -> Iterator[Row]:
-    """The whole table.
-
-    Args:
-        problems: Problems of a kind.
-        tall_problems: The same where there are 2,000 rows, for which the exact solution takes longest.
-
-    Yields:
-        Its rows.
-    """
-    for name, n, heights in SUBJECTS:
-        for m, condition, residual in product(heights, CONDITIONS, RESIDUALS):
-            yield from measure(name, m, n, condition, residual, problems=tall_problems if m == 2000 else problems)
+def _problems(kind: Kind, count: int) -> LstsqProblem:
+    generator = torch.Generator().manual_seed(SEED)
+    return random_problem(
+        kind.m, kind.n, condition=kind.condition, residual=kind.residual, batch=(count,), generator=generator
+    )
 
 
 def nist_rows() -> list[dict[str, str]]:
@@ -217,26 +306,62 @@ def _beside_qr(row: Row) -> list[str]:
     return [f"{row.median:.1e} ({row.p95:.1e})", ratios]
 
 
+def read(path: Path) -> dict[Kind, list[Row]]:
+    """The table, as far as it goes.
+
+    Args:
+        path: Where it lies; it need not exist.
+
+    Returns:
+        Two rows of each kind.
+    """
+    types: dict[str, Any] = {"solver": str, "refined": lambda text: text == "True"}
+    types |= dict.fromkeys(("m", "n", "problems", "converged", "applications", "allowed"), int)
+    lines: dict[Kind, list[Row]] = {}
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                row = Row(**{key: types.get(key, float)(value) for key, value in line.items()})
+                kind = Kind(**{field.name: getattr(row, field.name) for field in fields(Kind)})
+                lines.setdefault(kind, []).append(row)
+    return lines
+
+
+def write(path: Path, lines: dict[Kind, list[Row]]) -> None:
+    """Write the table, as far as it goes.
+
+    Args:
+        path: Where it lies.
+        lines: Two rows of each kind.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)])
+    writer.writeheader()
+    for kind in kinds():
+        writer.writerows(map(asdict, lines.get(kind, ())))
+    write_atomically(path, text.getvalue())
+
+
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the table goes.")
 @click.option("--problems", default=1000, show_default=True, help="Problems of a kind.")
-@click.option("--tall-problems", default=100, show_default=True, help="The same at 2,000 rows.")
-def main(out: Path, problems: int, tall_problems: int) -> None:
+@click.option("--resume", is_flag=True, help="Keep the lines that the table has, of that many problems.")
+def main(out: Path, problems: int, resume: bool) -> None:
     """Measure the table, and write it as CSV and as a page."""
     out.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    with math_flags(), (out / TABLE).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        writer.writeheader()
-        for row in table(problems, tall_problems):
-            rows.append(row)
-            writer.writerow(asdict(row))
-            file.flush()  # an hour's work is not lost with its last minute
+    lines = {kind: rows for kind, rows in read(out / TABLE).items() if resume and rows[0].problems == problems}
+    with math_flags():
+        for kind in kinds():
+            if kind not in lines:
+                lines[kind] = measure(kind, problems=problems)
+                write(out / TABLE, lines)  # half an hour's work is not lost with its last minute
+    write(out / TABLE, lines)
     digits = nist_rows()
     with (out / NIST_TABLE).open("w", newline="", encoding="utf-8") as file:
         nist_writer = csv.DictWriter(file, list(digits[0]))
         nist_writer.writeheader()
         nist_writer.writerows(digits)
+    rows = [row for kind in kinds() for row in lines[kind]]
     (out / PAGE).write_text(page(rows, digits), encoding="utf-8")
 
 

@@ -4,11 +4,18 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
 
-from precisionlab.experiments import momentum_rates, newton_schulz_accuracy, newton_schulz_curves
-from precisionlab.experiments.newton_schulz_accuracy import Row, measure, nist_rows, page
+import precisionlab
+from precisionlab.experiments import momentum_rates, newton_schulz_curves
+from precisionlab.experiments.newton_schulz_accuracy import Kind, answers, kinds, measure, nist_rows, page, read, write
+from precisionlab.tasks.newton_schulz import EmittedStep
+from solvers.learned_newton_schulz import LearnedNewtonSchulz
+from solvers.problems import random_problem
 
 REPORTS = Path(__file__).parents[2] / "reports"
+TABLE = REPORTS / "newton-schulz/accuracy.csv"
+NAME = "linear-attention/newton-schulz"
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -17,34 +24,50 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def test_the_committed_table_is_complete() -> None:
-    committed = [(r["solver"], int(r["m"]), int(r["n"]), float(r["condition"]), float(r["residual"])) for r in _table()]
-    wanted = [
-        (name, m, n, condition, residual)
-        for name, n, heights in newton_schulz_accuracy.SUBJECTS
-        for m in heights
-        for condition in newton_schulz_accuracy.CONDITIONS
-        for residual in newton_schulz_accuracy.RESIDUALS
-    ]
-    assert committed[::2] == committed[1::2] == wanted
+    table = read(TABLE)
+    assert list(table) == kinds()
+    for measured in table.values():
+        assert [row.refined for row in measured] == [False, True]
+        assert {row.problems for row in measured} == {1000}
 
 
 def test_no_worse_than_three_times_qr_within_the_applications_allowed() -> None:
-    for row in _table():
-        assert float(row["median"]) <= 3 * float(row["qr_median"])
-        assert float(row["p95"]) <= 3 * float(row["qr_p95"])
-        assert int(row["applications"]) <= int(row["allowed"])
-        assert row["converged"] == row["problems"]
+    for row in (row for measured in read(TABLE).values() for row in measured if row.refined):
+        assert row.median <= 3 * row.qr_median
+        assert row.p95 <= 3 * row.qr_p95
+        assert row.applications <= row.allowed
+        assert row.converged == row.problems
 
 
 def test_a_line_of_the_table_is_measured_again() -> None:
-    fresh = measure("linear-attention/newton-schulz", 20, 5, 1e5, 1.0, problems=50)
-    committed = [
-        r for r in _table() if (r["m"], r["n"], r["condition"], r["residual"]) == ("20", "5", "100000.0", "1.0")
-    ]
-    for new, old in zip(fresh, committed, strict=True):
+    kind = Kind(solver=NAME, m=20, n=5, condition=1e5, residual=1.0)
+    for new, old in zip(measure(kind, problems=50), read(TABLE)[kind], strict=True):
         # 50 problems instead of 1,000: a median moves by some tens of per cent.
-        assert 0.5 <= new.median / float(old["median"]) <= 2
-        assert new.applications <= int(old["applications"])
+        assert 0.5 <= new.median / old.median <= 2
+        assert new.applications <= old.applications
+
+
+@pytest.mark.parametrize(("n", "condition"), [(5, 1e1), (5, 1e9), (1, 1.0), (2, 1e15)])
+def test_one_run_of_the_model_answers_for_both_solvers(n: int, condition: float) -> None:
+    """Told from the iterates, or, as where not all converge, by solving again."""
+    problem = random_problem(12, n, condition=condition, batch=(40,), generator=torch.Generator().manual_seed(n))
+    step = EmittedStep(precisionlab.load(NAME).model, n=5)
+    both = answers(step, problem.A, problem.b)
+    for refine, got in [
+        (False, (both.plain, both.applications, both.plain_converged)),
+        (True, (both.refined, both.iterations, both.refined_converged)),
+    ]:
+        alone = LearnedNewtonSchulz(step, refine=refine).solve(problem.A, problem.b)
+        for value, wanted in zip(got, (alone.x, alone.iterations, alone.converged), strict=True):
+            assert torch.equal(value, torch.as_tensor(wanted))
+
+
+def test_a_table_that_was_left_half_way_is_read_again(tmp_path: Path) -> None:
+    whole = read(TABLE)
+    part = {kind: whole[kind] for kind in kinds()[:3]}
+    write(tmp_path / "accuracy.csv", part)
+    assert read(tmp_path / "accuracy.csv") == part
+    assert read(tmp_path / "none.csv") == {}
 
 
 def test_nist_within_a_digit_of_qr() -> None:
@@ -53,12 +76,7 @@ def test_nist_within_a_digit_of_qr() -> None:
 
 
 def test_the_page_is_made_of_the_table() -> None:
-    types = {"solver": str, "refined": lambda text: text == "True"}
-    integers = {"m", "n", "problems", "converged", "applications", "allowed"}
-    table = [
-        Row(**{key: types.get(key, int if key in integers else float)(value) for key, value in row.items()})
-        for row in _table()
-    ]
+    table = [row for measured in read(TABLE).values() for row in measured]
     text = (REPORTS / "newton-schulz/README.md").read_text(encoding="utf-8")
     assert text == page(table, rows("newton-schulz/nist.csv"))
 
