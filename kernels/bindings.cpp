@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "memory.h"
 #include "tasks.h"
 
 namespace nb = nanobind;
@@ -90,6 +91,25 @@ void convolution_backward(const In3& u, const In3& gate, const In2& filter, cons
   run(pl::convolution_task(u, gate, filter, bias, first, dy, du, dgate, partials, sums), threads, level);
 }
 
+// What a result holds of the memory that is used again.
+struct Lent {
+  void* start;
+  std::size_t bytes;
+};
+
+nb::ndarray<double, nb::device::cpu> fresh(const std::vector<std::size_t>& shape) {
+  std::size_t bytes = sizeof(double);
+  for (const std::size_t extent : shape) bytes *= extent;
+  void* const start = pl::memory::take(bytes);
+  if (start == nullptr) throw std::bad_alloc();
+  const nb::capsule owner(new Lent{start, bytes}, [](void* held) noexcept {
+    const Lent* const lent = static_cast<Lent*>(held);
+    pl::memory::give_back(lent->start, lent->bytes);
+    delete lent;
+  });
+  return {start, shape.size(), shape.data(), owner};
+}
+
 nb::list levels() {
   nb::list names;
   for (int i = 0; const pl::Level* level = pl::level_at(i); ++i) names.append(level->name);
@@ -105,6 +125,8 @@ NB_MODULE(precisionlab_kernels, module) {
   module.def("levels", &levels, "Instruction sets that this processor can run, slowest first.");
   module.def(
       "fast", [] { return pl::find_level("")->fast_fma; }, "Whether the best level has fma in hardware.");
+  module.def("fresh", &fresh, "shape"_a, "Memory for a large result, not cleared; used again once the result is gone.");
+  module.def("release", &pl::memory::release, "Return the memory kept for coming results; how many bytes it was.");
   module.def("iterates", &iterates, "A"_a, "b"_a, "x0"_a, "step"_a, "spread"_a, "out"_a, "steps"_a, "gram"_a,
              "chebyshev"_a, "threads"_a, "level"_a = "",
              "Write the iterates of gradient descent, or of Chebyshev's method, into out: every one or the last.");

@@ -7,10 +7,6 @@
 #include <thread>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 namespace precisionlab {
 
 namespace baseline {
@@ -86,17 +82,6 @@ bool share_out(const Task& task, std::int64_t groups, double work, int threads, 
   return true;
 }
 
-// Large output is usually fresh memory, and most of the time would go to faulting it in page by page: ask for large
-// pages. A hint only, so a refusal is of no consequence.
-void expect_writes([[maybe_unused]] double* out, [[maybe_unused]] std::int64_t doubles) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr std::uintptr_t PAGE = 2 << 20;
-  const auto begin = reinterpret_cast<std::uintptr_t>(out);
-  const std::uintptr_t from = (begin + PAGE - 1) / PAGE * PAGE, to = (begin + 8 * doubles) / PAGE * PAGE;
-  if (to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
-#endif
-}
-
 std::int64_t groups_of(std::int64_t batch) { return (batch + LANES - 1) / LANES; }
 
 }  // namespace
@@ -104,41 +89,27 @@ std::int64_t groups_of(std::int64_t batch) { return (batch + LANES - 1) / LANES;
 bool run(const Level& level, const IteratesTask& task, int threads) {
   const double a_step = task.gram ? double(task.n) * task.n : 2.0 * task.m * task.n;
   const double work = double(task.batch) / LANES * (task.steps * a_step + double(task.m) * task.n * 4);
-  expect_writes(task.out, (task.every ? task.steps + 1 : 1) * task.batch * task.n);
   return share_out(task, groups_of(task.batch), work, threads, level.iterates);
 }
 
 bool run(const Level& level, const SchulzTask& task, int threads) {
   const double entries = double(task.m) * task.n;
-  expect_writes(task.out, (task.every ? task.steps + 1 : 1) * task.batch * task.m * task.n);
   const double work = double(task.batch) / LANES * entries * (2.0 * task.steps * task.n + 4);
   return share_out(task, groups_of(task.batch), work, threads, level.schulz);
 }
 
 bool run(const Level& level, const HouseholderTask& task, int threads) {
   const double work = double(task.batch) / LANES * task.m * (task.n + 1) * (task.n + 4);
-  expect_writes(task.R, task.batch * task.n * task.n);
   return share_out(task, groups_of(task.batch), work, threads, level.householder);
 }
 
 bool run(const Level& level, const AttentionTask& task, int threads) {
-  const std::int64_t size = task.batch * task.heads * task.width;
-  if (task.backward) {
-    expect_writes(task.dq.data, size * task.queries);
-    expect_writes(task.dk.data, size * task.tokens);
-    expect_writes(task.dv.data, size * task.tokens);
-  } else {
-    expect_writes(task.y.data, size * task.queries);
-  }
   const double products = task.backward ? 5 : 2;
   const double work = products / LANES * task.batch * task.heads * task.queries * task.tokens * task.width;
   return share_out(task, task.batch * task.heads, work, threads, level.attention);
 }
 
 bool run(const Level& level, const ConvolutionTask& task, int threads) {
-  for (double* out : {task.y, task.du, task.dgate}) {
-    if (out != nullptr) expect_writes(out, task.batch * task.tokens * task.width);
-  }
   const double sums = task.backward ? 3 : 1;
   const double work = sums / LANES * task.batch * task.tokens * task.width * (task.taps + 4.0);
   const std::int64_t chunks = convolution_chunks(task), size = (std::int64_t(task.taps) + 1) * task.width;

@@ -27,10 +27,19 @@ PL_INLINE void load_rows(const double* source, std::int64_t stride, int rows, in
   }
 }
 
-PL_INLINE void store_rows(const double* tile, int rows, int width, double* out, std::int64_t stride) {
+// A tile to its place; past the cache where the caller says so and whole lines are written.
+PL_INLINE void store_rows(const double* tile, int rows, int width, double* out, std::int64_t stride, bool past_cache) {
   const int wide = padded(width);
+  const bool lines = width == wide && stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(out) % 64 == 0;
   for (int r = 0; r < rows; ++r) {
-    for (int c = 0; c < wide; c += 8) store_some(Lanes::load(tile + r * wide + c), out + r * stride + c, width - c);
+    for (int c = 0; c < wide; c += 8) {
+      const Lanes part = Lanes::load(tile + r * wide + c);
+      if (past_cache && lines) {
+        part.stream(out + r * stride + c);
+      } else {
+        store_some(part, out + r * stride + c, width - c);
+      }
+    }
   }
 }
 
@@ -119,6 +128,8 @@ std::int64_t attention_doubles(const AttentionTask& t) {
 void attention(const AttentionTask& t, std::int64_t first, std::int64_t last, double* workspace) {
   const int wide = padded(t.width), tall = padded(t.tokens > t.queries ? t.tokens : t.queries);
   const int seen = padded(t.tokens), size = tall * wide;
+  const std::int64_t arrays = t.backward ? 7 : 4, entries = t.batch * t.heads * t.tokens * t.width;
+  const bool past_cache = 8 * arrays * entries > STREAMED_BYTES;  // of all that is read and written
   double *const q = workspace, *const k = q + size, *const v = k + size, *const dy = v + size, *const flip = dy + size;
   double *const out = flip + size, *const scores = out + size, *const slopes = scores + tall * tall;
   for (std::int64_t group = first; group < last; ++group) {
@@ -132,20 +143,21 @@ void attention(const AttentionTask& t, std::int64_t first, std::int64_t last, do
     if (t.causal) hide_future(t, scores);
     if (!t.backward) {
       product(scores, seen, 1, v, wide, t.queries, t.tokens, wide, 1.0, out, wide);
-      store_rows(out, t.queries, t.width, at(t.y), t.y.token);
+      store_rows(out, t.queries, t.width, at(t.y), t.y.token, past_cache);
       continue;
     }
     load_rows(at(t.y), t.y.token, t.queries, t.width, dy);
     product(scores, 1, seen, dy, wide, t.tokens, t.queries, wide, 1.0, out, wide);
-    store_rows(out, t.tokens, t.width, at(t.dv), t.dv.token);
+    store_rows(out, t.tokens, t.width, at(t.dv), t.dv.token, past_cache);
     transpose_tile(v, t.tokens, t.width, flip);
     product(dy, wide, 1, flip, seen, t.queries, t.width, seen, t.scale, slopes, seen);
     if (t.causal) hide_future(t, slopes);
     product(slopes, seen, 1, k, wide, t.queries, t.tokens, wide, 1.0, out, wide);
-    store_rows(out, t.queries, t.width, at(t.dq), t.dq.token);
+    store_rows(out, t.queries, t.width, at(t.dq), t.dq.token, past_cache);
     product(slopes, 1, seen, q, wide, t.tokens, t.queries, wide, 1.0, out, wide);
-    store_rows(out, t.tokens, t.width, at(t.dk), t.dk.token);
+    store_rows(out, t.tokens, t.width, at(t.dk), t.dk.token, past_cache);
   }
+  fence();
 }
 
 // A group is a chunk of CONVOLUTION_CHUNK sequences: the sums over the batch are taken chunk by chunk, so that their

@@ -9,6 +9,7 @@ so once, and runs eager code.
 """
 
 import functools
+import math
 import warnings
 from importlib import import_module
 from typing import Any
@@ -182,6 +183,25 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
     """
     # resolve_neg and resolve_conj: a lazily negated view is contiguous, and holds the wrong sign.
     return tensor.detach().resolve_neg().contiguous()
+
+
+LARGE = 1 << 20
+"""Bytes from which a result lies in memory that is used again: see `kernels/cpu/memory.h`."""
+
+
+def fresh(like: torch.Tensor, *shape: int) -> torch.Tensor:
+    """Memory for a result, not cleared.
+
+    Args:
+        like: a float64 tensor where the result shall be.
+        *shape: the result's.
+
+    Returns:
+        A tensor of that shape. On the CPU a large one may lie where a result lay that is gone.
+    """
+    if like.device.type == "cpu" and 8 * math.prod(shape) >= LARGE:
+        return torch.utils.dlpack.from_dlpack(module().fresh(shape))
+    return like.new_empty(shape)
 
 
 def threads() -> int:

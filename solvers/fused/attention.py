@@ -3,9 +3,11 @@
 For T tokens no more than about the width, the scores q kᵀ cost less than the state Σ k_s v_sᵀ, and both stay in cache.
 """
 
+from collections.abc import Callable
+
 import torch
 
-from solvers.fused import chosen, launch
+from solvers.fused import chosen, fresh, launch
 
 MAX_TOKENS = 64
 """Tokens beyond which the scores cost more than the state that eager code sums."""
@@ -17,10 +19,10 @@ def _readable(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.shape[-1] == 1 or tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-def _like(tensor: torch.Tensor) -> torch.Tensor:
+def _like(tensor: torch.Tensor, new: Callable[..., torch.Tensor] = torch.Tensor.new_empty) -> torch.Tensor:
     # Heads beside each other, token by token: the layout that the projection after the attention reads.
     batch, heads, tokens, width = tensor.shape
-    return tensor.new_empty(batch, tokens, heads, width).transpose(1, 2)
+    return new(tensor, batch, tokens, heads, width).transpose(1, 2)
 
 
 @torch.library.custom_op("precisionlab::linear_attention", mutates_args=(), device_types=("cpu", "cuda"))
@@ -41,7 +43,7 @@ def linear_attention(
     Returns:
         (B, h, Q, d).
     """
-    y = _like(q)
+    y = _like(q, fresh)
     launch("attention", _readable(q), _readable(k), _readable(v), y, [], causal, start, prefix, scale)
     return y
 
@@ -72,7 +74,7 @@ def linear_attention_backward(
     Returns:
         Those of q, k and v.
     """
-    gradients = _like(q), _like(k), _like(v)
+    gradients = _like(q, fresh), _like(k, fresh), _like(v, fresh)
     inputs = _readable(q), _readable(k), _readable(v), _readable(dy)
     launch("attention", *inputs, list(gradients), causal, start, prefix, scale)
     return gradients

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from solvers.fused import launch, plain
+from solvers.fused import fresh, launch, plain
 from solvers.iteration import RUNNING, paige_saunders, ruled, stalled
 from solvers.products import norm
 from solvers.result import LstsqResult, Status
@@ -49,7 +49,7 @@ def watched_chebyshev(
         The iterates, (steps + 1, B, n); ‖b − A x‖² and ‖Aᵀ(b − A x)‖² of all but the last, (steps, 2, B); and direction
         and rho for the next call.
     """
-    out, norms = x0.new_empty(steps + 1, *x0.shape), x0.new_empty(steps, 2, x0.shape[0])
+    out, norms = fresh(x0, steps + 1, *x0.shape), x0.new_empty(steps, 2, x0.shape[0])
     kept = plain(direction).clone(), plain(rho).clone()
     arguments = plain(A), plain(b), plain(x0), plain(theta), plain(delta)
     launch("watched_chebyshev", *arguments, out, norms, *kept, steps, resumed)

@@ -8,7 +8,7 @@ the lengths that fit in cache the direct sum beats an FFT, and rounds less.
 
 import torch
 
-from solvers.fused import chosen, launch, module, plain
+from solvers.fused import chosen, fresh, launch, module, plain
 
 MAX_TOKENS = 256
 """Tokens beyond which an FFT costs less than the direct sum."""
@@ -30,7 +30,7 @@ def gated_convolution(
     Returns:
         (B, L, w).
     """
-    y = u.new_empty(u.shape)
+    y = fresh(u, *u.shape)
     launch("convolution", plain(u), plain(gate), plain(weights), plain(bias), first, y)
     return y
 
@@ -52,9 +52,9 @@ def gated_convolution_backward(
     Returns:
         Those of u, gate, weights and bias.
     """
-    du, dgate = u.new_empty(u.shape), u.new_empty(u.shape)
+    du, dgate = fresh(u, *u.shape), fresh(u, *u.shape)
     sums = u.new_empty(weights.shape[0] + 1, weights.shape[1])
-    partials = u.new_empty(-(-u.shape[0] // module().CONVOLUTION_CHUNK), *sums.shape)
+    partials = fresh(u, -(-u.shape[0] // module().CONVOLUTION_CHUNK), *sums.shape)
     inputs = plain(u), plain(gate), plain(weights), plain(bias), first, plain(dy)
     launch("convolution_backward", *inputs, du, dgate, partials, sums)
     return du, dgate, sums[:-1].clone(), sums[-1].clone()

@@ -6,7 +6,7 @@ underflow. Rank is for the caller to judge, from R.
 
 import torch
 
-from solvers.fused import launch, plain
+from solvers.fused import fresh, launch, plain
 
 
 @torch.library.custom_op("precisionlab::householder", mutates_args=(), device_types=("cpu", "cuda"))
@@ -22,7 +22,7 @@ def householder(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.T
         the smallest of the rows' max |a_ij|, (B, 2).
     """
     batch, _, n = A.shape
-    x, R, rows = A.new_empty(batch, n), A.new_empty(batch, n, n), A.new_empty(batch, 2)
+    x, R, rows = fresh(A, batch, n), fresh(A, batch, n, n), fresh(A, batch, 2)
     launch("householder", plain(A), plain(b), x, R, rows)
     return x, R, rows
 

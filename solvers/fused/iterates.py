@@ -8,7 +8,7 @@ residual form sums over several lanes, and rounds differently.
 
 import torch
 
-from solvers.fused import chosen, launch, plain
+from solvers.fused import chosen, fresh, launch, plain
 
 
 @torch.library.custom_op("precisionlab::gradient_descent", mutates_args=(), device_types=("cpu", "cuda"))
@@ -35,7 +35,7 @@ def gradient_descent(
     Returns:
         The iterates, (steps + 1, B, n), or the last of them, (1, B, n).
     """
-    out = x0.new_empty(steps + 1 if every else 1, *x0.shape)
+    out = fresh(x0, steps + 1 if every else 1, *x0.shape)
     none = x0.new_empty(0)
     arguments = (plain(A), plain(b), plain(x0), plain(step_size), none)
     launch("iterates", *arguments, out, steps, gram, False)
@@ -68,7 +68,7 @@ def chebyshev(
     Returns:
         The iterates, (steps + 1, B, n), or the last of them, (1, B, n).
     """
-    out = x0.new_empty(steps + 1 if every else 1, *x0.shape)
+    out = fresh(x0, steps + 1 if every else 1, *x0.shape)
     arguments = (plain(A), plain(b), plain(x0), plain(theta), plain(delta))
     launch("iterates", *arguments, out, steps, gram, True)
     return out

@@ -2,7 +2,7 @@
 
 import torch
 
-from solvers.fused import chosen, launch, plain
+from solvers.fused import chosen, fresh, launch, plain
 
 
 @torch.library.custom_op("precisionlab::newton_schulz", mutates_args=(), device_types=("cpu", "cuda"))
@@ -18,7 +18,7 @@ def newton_schulz(A: torch.Tensor, X0: torch.Tensor, steps: int, every: bool = T
     Returns:
         The iterates, (steps + 1, B, n, m), or the last of them, (1, B, n, m).
     """
-    out = X0.new_empty(steps + 1 if every else 1, *X0.shape)
+    out = fresh(X0, steps + 1 if every else 1, *X0.shape)
     launch("schulz", plain(A), plain(X0), out, steps)
     return out
 
@@ -34,7 +34,7 @@ def newton_schulz_step(A: torch.Tensor, X: torch.Tensor) -> tuple[torch.Tensor, 
     Returns:
         The next X, (B, n, m), and ‖I − X A‖_F of it, (B,).
     """
-    out, defect = X.new_empty(X.shape), X.new_empty(X.shape[0])
+    out, defect = fresh(X, *X.shape), X.new_empty(X.shape[0])
     launch("schulz_step", plain(A), plain(X), out.unsqueeze(0), defect)
     return out, defect
 
