@@ -97,7 +97,7 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
                 "judged by the last iterate alone. How training gets here is told in docs/precision.md.",
             ),
         ],
-        spread="one row a seed; no seed is left out",
+        spread="one row a seed, and every seed that was run",
         config={str(name): [int(seed) for seed in seeds] for name, seeds in groups["seed"]},
         environment=environment("cpu"),
         command=command,

@@ -21,7 +21,7 @@ from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.runs import Run
 from precisionlab.tasks import GradientDescent
 
-NAMES = ("linear-attention/gradient-descent-8",)
+NAMES = ("linear-attention/gradient-descent-8", "gated-conv/gradient-descent-8")
 PROBLEMS = 4096
 PAPER = {4: 1e-10}
 """The paper's k-step iterates, MSE in float32."""
