@@ -18,6 +18,7 @@ from torch import nn
 from precisionlab.models.config import ModelConfig
 from precisionlab.models.filters import ImplicitTaps, Taps, convolve_by_fft, convolve_directly
 from precisionlab.models.initial import by_fan_in
+from solvers.fused.convolution import convolve
 
 
 class GatedConvolution(nn.Module):
@@ -97,7 +98,11 @@ class GatedConvolution(nn.Module):
         Returns:
             (B, Q, w), Q being the number of readers.
         """
-        convolve = convolve_by_fft if self.by_fft else convolve_directly
-        filtered = convolve(self.taps(), self.value(tokens), self.first, readers) + self.bias
-        y: torch.Tensor = self.out(self.gate(tokens[:, readers]) * filtered)
+        gate, value, taps = self.gate(tokens[:, readers]), self.value(tokens), self.taps()
+        if gate.shape == value.shape and not self.by_fft:
+            mixed = convolve(value, gate, taps.mT, self.bias, first=self.first)
+        else:
+            filtered = convolve_by_fft if self.by_fft else convolve_directly
+            mixed = gate * (filtered(taps, value, self.first, readers) + self.bias)
+        y: torch.Tensor = self.out(mixed)
         return y
