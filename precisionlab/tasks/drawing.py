@@ -15,6 +15,20 @@ import torch
 from precisionlab.tasks.layout import Problem
 
 
+def want_active_rows(active_rows: int | None, rows: int) -> None:
+    """Check a task's choice of active rows.
+
+    Args:
+        active_rows: How many are not zero; None for all.
+        rows: Of a problem.
+
+    Raises:
+        ValueError: If there are fewer rows than that.
+    """
+    if active_rows is not None and active_rows > rows:
+        raise ValueError(f"active_rows must be at most rows, got {active_rows} of {rows}")
+
+
 def gaussian(
     batch: int, rows: int, n: int, *, generator: torch.Generator, dtype: torch.dtype, active_rows: int | None = None
 ) -> Problem:

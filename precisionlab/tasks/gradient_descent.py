@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from precisionlab.config import STRICT
 from precisionlab.tasks import layout
 from precisionlab.tasks.accuracy import mean_square
-from precisionlab.tasks.drawing import gaussian
+from precisionlab.tasks.drawing import gaussian, want_active_rows
 from precisionlab.tasks.explicit_gradient import gradient
 from precisionlab.tasks.layout import Problem, Query, Repeats
 from precisionlab.tasks.task import Emission, Example
@@ -96,8 +96,7 @@ class GradientDescent:
     active_rows: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        if self.active_rows is not None and self.active_rows > self.rows:
-            raise ValueError(f"active_rows must be at most rows, got {self.active_rows} of {self.rows}")
+        want_active_rows(self.active_rows, self.rows)
         if self.rows < self.n:
             raise ValueError(f"rows must be at least n, got rows={self.rows} and n={self.n}")
 

@@ -75,7 +75,7 @@ class GaussNewton:
         excursion: Steps that an error above the best may be followed for.
         patience: Steps without progress, near the floor, after which the floor is reached.
         stall: Steps without progress, above it, after which the phase gives up.
-        keep_zeros: Whether weights that are zero at the start stay so.
+        keep_zeros: Whether weights that are zero at the start stay so; their Jacobian is then held whole.
         solver: Whether the Jacobian is held whole or made by blocks; "auto" decides by its size.
         unroll: Loops of the model and steps of the task while this phase lasts; None for all.
     """
@@ -91,6 +91,10 @@ class GaussNewton:
     keep_zeros: bool = False
     solver: Literal["auto", "dense", "blocked"] = "auto"
     unroll: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep_zeros and self.solver == "blocked":
+            raise ValueError('keep_zeros holds the Jacobian whole, so solver must be "auto" or "dense", got "blocked"')
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "GaussNewtonRun":
         """Begin.
@@ -254,8 +258,10 @@ class GaussNewtonRun:
     @property
     def solver(self) -> str:
         """How the system is made: "dense" or "blocked"."""
-        if self.config.keep_zeros or self.config.solver != "auto":
-            return "dense" if self.config.keep_zeros else self.config.solver
+        if self.config.keep_zeros:
+            return "dense"
+        if self.config.solver != "auto":
+            return self.config.solver
         parameters = self.objective.parameters
         large = self.residuals < parameters and self.residuals * parameters > DENSE_JACOBIAN
         return "blocked" if large else "dense"

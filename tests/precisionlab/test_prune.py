@@ -58,3 +58,8 @@ def test_a_pruned_run_is_restored_as_it_was(objective: Objective) -> None:
     again.restore(run.state())
     assert torch.equal(again.theta, run.theta)
     assert again.step == run.step
+
+
+def test_zeros_are_not_kept_by_blocks() -> None:
+    with pytest.raises(ValueError, match="keep_zeros"):
+        GaussNewton(keep_zeros=True, solver="blocked")
