@@ -11,19 +11,21 @@ of it at 2,000 rows; ``--resume`` goes on with a table that was left half-way.
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import pandas as pd
 import torch
 
 import precisionlab
 import solvers
 from precisionlab.files import write_atomically
-from precisionlab.precision import math_flags
+from precisionlab.precision import environment, math_flags
+from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.tasks.newton_schulz import EmittedStep, NewtonSchulz
 from solvers import errors, nist, reference
 from solvers.learned_newton_schulz import LearnedNewtonSchulz, MatrixStep
@@ -44,7 +46,10 @@ NUMBERS_AT_ONCE = 2**18
 """Entries of A that a solver is given at once: what it works on then stays near the processor."""
 NIST_SETS = ("Longley", "Wampler1", "Wampler2")
 SEED = 1933
-TABLE, NIST_TABLE, PAGE = "accuracy.csv", "nist.csv", "README.md"
+SHOWN = 20, 5
+"""Rows and unknowns of the figure's problems."""
+TABLE, NIST_TABLE = "accuracy.csv", "nist.csv"
+COMMAND = "python -m precisionlab.experiments.newton_schulz_accuracy --out reports/newton-schulz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,65 +250,83 @@ def nist_rows() -> list[dict[str, str]]:
     return rows
 
 
-def page(rows: Iterable[Row], digits: Iterable[dict[str, str]]) -> str:
-    """The table in words.
+def page(rows: Sequence[Row], digits: Sequence[dict[str, str]], out: Path) -> None:
+    """Write the page.
 
     Args:
         rows: Of the table.
         digits: Of NIST's sets.
-
-    Returns:
-        Markdown.
+        out: Its folder.
     """
-    rows = list(rows)
-    lines = [
-        "# The learned Newton–Schulz solver beside Householder QR",
-        "",
-        "Forward error ‖x − x*‖/‖x*‖ against the exact solution, median and (95th percentile), for problems with",
-        "singular values spread evenly from 1 to 1/κ in logarithm, in float64. X b is what the model's own iterates",
-        "give; refined is the solver as it is loaded. A ratio is to QR on the same problems, median to median and",
-        "95th percentile to 95th percentile. Applications: the most of the model that any problem took (a refinement",
-        "takes none), beside 4 log₂ κ + 10.",
-        "",
-        "| solver | m | n | κ | ‖r‖ | problems | QR | X b | ratio | refined | ratio | applications |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for plain, refined in zip(rows[::2], rows[1::2], strict=True):
-        cells = [
-            plain.solver.rpartition("/")[2],
-            *map(str, (plain.m, plain.n)),
-            f"{plain.condition:.0e}",
-            f"{plain.residual:.0f}",
-            str(plain.problems),
-            f"{plain.qr_median:.1e} ({plain.qr_p95:.1e})",
-            *_beside_qr(plain),
-            *_beside_qr(refined),
-            f"{plain.applications} ≤ {plain.allowed}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    unconverged = sum(row.problems - row.converged for row in rows)
-    lines += [
-        "",
-        f"Of {sum(row.problems for row in rows):,} solves, {unconverged} did not say CONVERGED. `{TABLE}` has it all.",
-        "",
-        "Correct digits on NIST's sets (the least over the coefficients, 15 at most):",
-        "",
-        "| set | QR | learned, n ≤ 16 |",
-        "| --- | --- | --- |",
-        *(f"| {row['set']} | {row['qr']} | {row['learned']} |" for row in digits),
-        "",
-        "Error against applications of the model, at three condition numbers: the folders `kappa-*` have a page each.",
-        "",
-        "    python -m precisionlab.experiments.newton_schulz_accuracy --out reports/newton-schulz",
-        "    python -m precisionlab.experiments.newton_schulz_curves --out reports/newton-schulz",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _beside_qr(row: Row) -> list[str]:
-    ratios = f"{row.median / row.qr_median:.2g} ({row.p95 / row.qr_p95:.2g})"
-    return [f"{row.median:.1e} ({row.p95:.1e})", ratios]
+    frame = pd.DataFrame(rows)
+    frame["median, × QR"] = frame["median"] / frame["qr_median"]
+    frame["p95, × QR"] = frame["p95"] / frame["qr_p95"]
+    frame["solver"] = frame["solver"].str.rpartition("/")[2]
+    plain, refined = (frame[frame["refined"] == state] for state in (False, True))
+    place = f"m == {SHOWN[0]} and n == {SHOWN[1]} and residual == 1"
+    named = {
+        "Householder QR": ("qr_median", plain),
+        "learned, X b": ("median", plain),
+        "learned, refined": ("median", refined),
+    }
+    curves = pd.concat([
+        part.query(place).assign(error=part[column], series=name)[["condition", "error", "series"]]
+        for name, (column, part) in named.items()
+    ])
+    columns = ["median", "p95", "median, × QR", "p95, × QR"]
+    table = plain.drop(columns=["refined", "converged", *columns]).reset_index(drop=True)
+    for name, part in (("X b", plain), ("refined", refined)):
+        for column in columns:
+            table[f"{name}: {column}"] = part[column].to_numpy()
+    unconverged = int((frame["problems"] - frame["converged"]).sum())
+    worst = refined[["median, × QR", "p95, × QR"]].max()
+    write_page(
+        out,
+        title=f"The learned Newton–Schulz solver errs by at most {worst.iloc[0]:.2f} times what Householder QR does, "
+        f"median to median, in {len(refined)} cells up to κ = {frame['condition'].max():.0e}",
+        sections=[
+            Figure(
+                name="error",
+                frame=curves,
+                x="condition",
+                y="error",
+                series="series",
+                title="The model alone errs as QR does; refined, its error does not grow with κ",
+                caption=f"Median forward error ‖x − x*‖/‖x*‖ at m = {SHOWN[0]}, n = {SHOWN[1]}, ‖r‖ = 1.",
+                x_label="condition number κ",
+                y_label="median forward error",
+                x_log=True,
+                lines={"u of float64": 2.0**-53},
+            ),
+            Table(
+                name="cells",
+                frame=table,
+                title="Every cell",
+                caption="Forward error against the exact solution; singular values spread evenly from 1 to 1/κ in "
+                "logarithm. X b is what the model's own iterates give; refined is the solver as it is loaded. Ratios "
+                "are to QR on the same problems. Applications: the most of the model that a problem took (a refinement "
+                "takes none), beside 4 log₂ κ + 10.",
+                formats={str(name): ".1e" for name in table.filter(regex="median|p95")}
+                | {"condition": ".0e", "residual": ".0f"},
+            ),
+            Table(
+                name="nist-digits",
+                frame=pd.DataFrame(digits),
+                title="Correct digits on NIST's sets",
+                caption="The least over the coefficients, 15 at most.",
+            ),
+            Text(
+                title="Beside this page",
+                body=f"Of {frame['problems'].sum():,} solves, {unconverged} did not say CONVERGED; `{TABLE}` has it "
+                f"all. At the 95th percentile the refined solver errs by at most {worst.iloc[1]:.2f} times what QR "
+                "does. The folders `kappa-*` have error against applications at three condition numbers.",
+            ),
+        ],
+        spread=f"median and 95th percentile over {frame['problems'].min():,} problems a cell; one checkpoint a size",
+        config={"conditions": list(CONDITIONS), "residuals": list(RESIDUALS), "heights": list(HEIGHTS), "seed": SEED},
+        environment=environment("cpu"),
+        command=COMMAND,
+    )
 
 
 def read(path: Path) -> dict[Kind, list[Row]]:
@@ -362,7 +385,7 @@ def main(out: Path, problems: int, resume: bool) -> None:
         nist_writer.writeheader()
         nist_writer.writerows(digits)
     rows = [row for kind in kinds() for row in lines[kind]]
-    (out / PAGE).write_text(page(rows, digits), encoding="utf-8")
+    page(rows, digits, out)
 
 
 if __name__ == "__main__":

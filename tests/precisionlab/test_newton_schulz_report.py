@@ -75,10 +75,11 @@ def test_nist_within_a_digit_of_qr() -> None:
     assert all(float(row["learned"]) >= float(row["qr"]) - 1 for row in nist_rows())
 
 
-def test_the_page_is_made_of_the_table() -> None:
+def test_the_page_is_made_of_the_table(tmp_path: Path) -> None:
     table = [row for measured in read(TABLE).values() for row in measured]
-    text = (REPORTS / "newton-schulz/README.md").read_text(encoding="utf-8")
-    assert text == page(table, rows("newton-schulz/nist.csv"))
+    page(table, rows("newton-schulz/nist.csv"), tmp_path)
+    for name in ("cells.csv", "error.csv", "nist-digits.csv"):
+        assert (tmp_path / name).read_text("utf-8") == (REPORTS / "newton-schulz" / name).read_text("utf-8")
 
 
 @pytest.mark.parametrize("condition", newton_schulz_curves.CONDITIONS)
