@@ -67,7 +67,7 @@ PL_INLINE void product_block(const double* a, std::int64_t a_row, std::int64_t a
     Lanes right[COLUMNS];
 #pragma GCC unroll 4
     for (int c = 0; c < COLUMNS; ++c) right[c] = Lanes::load(b + k * b_row + 8 * c);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r) {
       const Lanes left(a[r * a_row + k * a_inner]);
 #pragma GCC unroll 4
@@ -79,17 +79,29 @@ PL_INLINE void product_block(const double* a, std::int64_t a_row, std::int64_t a
   }
 }
 
+// The last rows, fewer than TALL, in one block as well: a row alone would wait for each of its sums.
+template <int TALL, int COLUMNS>
+PL_INLINE void product_rest(const double* a, std::int64_t a_row, std::int64_t a_inner, const double* b, int b_row,
+                            int rows, int inner, double factor, double* out, int out_row) {
+  if constexpr (TALL > 1) {
+    if (rows == TALL - 1) {
+      product_block<TALL - 1, COLUMNS>(a, a_row, a_inner, b, b_row, inner, factor, out, out_row);
+    } else {
+      product_rest<TALL - 1, COLUMNS>(a, a_row, a_inner, b, b_row, rows, inner, factor, out, out_row);
+    }
+  }
+}
+
 template <int COLUMNS>
 PL_INLINE void product_columns(const double* a, std::int64_t a_row, std::int64_t a_inner, const double* b, int b_row,
                                int rows, int inner, double factor, double* out, int out_row) {
-  constexpr int TALL = COLUMNS <= 2 ? 6 : 4;
+  constexpr int TALL = COLUMNS == 1 ? 8 : COLUMNS == 2 ? 6 : 4;
   int r = 0;
   for (; r + TALL <= rows; r += TALL) {
     product_block<TALL, COLUMNS>(a + r * a_row, a_row, a_inner, b, b_row, inner, factor, out + r * out_row, out_row);
   }
-  for (; r < rows; ++r) {
-    product_block<1, COLUMNS>(a + r * a_row, a_row, a_inner, b, b_row, inner, factor, out + r * out_row, out_row);
-  }
+  product_rest<TALL, COLUMNS>(a + r * a_row, a_row, a_inner, b, b_row, rows - r, inner, factor, out + r * out_row,
+                              out_row);
 }
 
 // out = factor · a b: a is rows×inner with any strides, b inner×columns and out rows×columns by rows, columns a multiple
