@@ -74,6 +74,11 @@ void householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const
   run(pl::householder_task(A, b, x, R, rows), threads, level);
 }
 
+void cholesky(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& squares, int threads,
+              const std::string& level) {
+  run(pl::cholesky_task(A, b, x, R, squares), threads, level);
+}
+
 void attention(const Strided4& q, const Strided4& k, const Strided4& v, const Strided4& output,
                const std::vector<Strided4>& gradients, bool causal, int start, int prefix, double scale, int threads,
                const std::string& level) {
@@ -139,6 +144,8 @@ NB_MODULE(precisionlab_kernels, module) {
              "Write the Newton-Schulz iterates into out, every one or the last.");
   module.def("householder", &householder, "A"_a, "b"_a, "x"_a, "R"_a, "rows"_a, "threads"_a, "level"_a = "",
              "Write the least-squares solution, the factor R, and the extremes of the rows' maxima.");
+  module.def("cholesky", &cholesky, "A"_a, "b"_a, "x"_a, "R"_a, "squares"_a, "threads"_a, "level"_a = "",
+             "Write the solution of the normal equations, the factor R, and the diagonal of the Gram matrix.");
   module.def("attention", &attention, "q"_a, "k"_a, "v"_a, "output"_a, "gradients"_a, "causal"_a, "start"_a, "prefix"_a,
              "scale"_a, "threads"_a, "level"_a = "", "Write linear attention, or with gradients its backward pass.");
   module.def("convolution", &convolution, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "y"_a, "threads"_a,

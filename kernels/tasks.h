@@ -78,6 +78,16 @@ HouseholderTask householder_task(const In3& A, const In2& b, const Out2& x, cons
   return {A.data(), b.data(), x.data(), R.data(), rows.data(), std::int64_t(batch), int(m), int(n)};
 }
 
+template <class In3, class In2, class Out2, class Out3>
+CholeskyTask cholesky_task(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& squares) {
+  const auto batch = A.shape(0), m = A.shape(1), n = A.shape(2);
+  want(m >= n && m < (1u << 24) && n >= 1 && n <= MAX_COLUMNS, "A: sizes outside what the kernel takes");
+  want(b.shape(0) == batch && b.shape(1) == m, "b: shape does not fit A");
+  want(same_shape(x, squares) && x.shape(0) == batch && x.shape(1) == n, "x, squares: shape does not fit A");
+  want(R.shape(0) == batch && R.shape(1) == n && R.shape(2) == n, "R: shape does not fit A");
+  return {A.data(), b.data(), x.data(), R.data(), squares.data(), std::int64_t(batch), int(m), int(n)};
+}
+
 template <class Strided4>
 Sequences sequences(const Strided4& s, const Strided4& like, std::size_t tokens) {
   want(s.shape(0) == like.shape(0) && s.shape(1) == like.shape(1) && s.shape(2) == tokens && s.shape(3) == like.shape(3),

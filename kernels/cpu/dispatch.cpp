@@ -103,6 +103,11 @@ bool run(const Level& level, const HouseholderTask& task, int threads) {
   return share_out(task, groups_of(task.batch), work, threads, level.householder);
 }
 
+bool run(const Level& level, const CholeskyTask& task, int threads) {
+  const double work = double(task.batch) / LANES * task.n * (task.m * (task.n + 5.0) + task.n * task.n) / 2;
+  return share_out(task, groups_of(task.batch), work, threads, level.cholesky);
+}
+
 bool run(const Level& level, const AttentionTask& task, int threads) {
   const double products = task.backward ? 5 : 2;
   const double work = products / LANES * task.batch * task.heads * task.queries * task.tokens * task.width;

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "arrays.h"
+#include "precisionlab/cholesky.h"
 #include "precisionlab/dispatch.h"
 #include "precisionlab/householder.h"
 #include "precisionlab/iterates.h"
@@ -109,6 +110,18 @@ void householder(std::int64_t batch, int m, int n, Random& rng) {
   });
 }
 
+void cholesky(std::int64_t batch, int m, int n, Random& rng) {
+  const Array A(batch * m * n, rng), b(batch * m, rng), x(batch * n), G(n * n), squares(n);
+  for (std::int64_t p = 0; p < batch; ++p) {
+    pl::cholesky_least_squares<double, 0>(A + p * m * n, b + p * m, m, n, G.data.get(), squares.data.get(), x + p * n);
+  }
+  on_every_level([&](const pl::Level& level, int threads) {
+    const Array out(batch * n), R(batch * n * n), diagonal(batch * n);
+    pl::run(level, pl::CholeskyTask{A, b, out, R, diagonal, batch, m, n}, threads);
+    same("Cholesky", level, out, x, out.size);
+  });
+}
+
 // No scalar body here: the baseline is what the other levels must equal.
 void attention(std::int64_t batch, int heads, int queries, int tokens, int width, bool causal, int prefix,
                Random& rng) {
@@ -162,6 +175,7 @@ int main() {
       schulz(batch, n + 3, n, 3, rng);
       householder(batch, n, n, rng);
       householder(batch, n + 3, n, rng);
+      cholesky(batch, n + 3, n, rng);
     }
   }
   iterates(40000, 3, 2, 30, rng);  // several threads, and output that is written past the cache

@@ -151,6 +151,7 @@ def direct(batch: int, m: int, n: int) -> list[Contest]:
             problem=problem,
             contestants={
                 "cholesky": _ours(problem, "cholesky"),
+                "cholesky, eager": _ours(problem, "cholesky", backend="eager"),
                 "linalg.cholesky_ex + cholesky_solve": theirs(by_cholesky, power=2),
             },
         ),

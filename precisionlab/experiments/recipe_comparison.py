@@ -1,15 +1,16 @@
-"""Figure: the laboratory's recipe and the paper's, on the same work and machine: error against wall time.
+"""Figure: floors by architecture, recipe and dtype: our recipe and the paper's on the same work and machine.
 
     python -m precisionlab.experiments.recipe_comparison --out reports/recipes --seconds 60 --seconds 300
 
 Each experiment's own recipe (Adam, then Gauss–Newton) and the paper's (`paper_adam`) train the same model on the same
-task from the same seeds, in float64, one run at a time. After every row of metrics the present weights are measured on
+task from the same seeds, one run at a time. After every row of metrics the present weights are measured on
 fresh problems; that measurement is not counted. What stands at a time is the last point measured by then, never the
 best, and a run that has ended keeps the error of its last.
 """
 
 import time
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import click
 import pandas as pd
 import torch
 
+from precisionlab.config import override
 from precisionlab.experiments import get
 from precisionlab.experiments.experiment import Experiment
 from precisionlab.precision import DTYPES, environment, math_flags
@@ -24,7 +26,7 @@ from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.training import Objective, fit, paper_adam
 from precisionlab.training.trainer import Progress
 
-NAMES = ("linear-attention/explicit-gradient", "gated-conv/explicit-gradient")
+NAMES = ("linear-attention/explicit-gradient", "gated-conv/explicit-gradient", "softmax/explicit-gradient")
 PAPER_RATES = {"gated-conv": 1e-2, "linear-attention": 5e-4, "softmax": 5e-4}
 """The paper's learning rate for each mixer."""
 OURS, PAPER = "Adam, then Gauss–Newton", "the paper's"
@@ -32,16 +34,17 @@ PROBLEMS = 4096
 COMMAND = "python -m precisionlab.experiments.recipe_comparison --out reports/recipes"
 
 
-def recipes(name: str) -> dict[str, Experiment]:
+def recipes(name: str, dtype: str = "float64") -> dict[str, Experiment]:
     """The two recipes of an experiment.
 
     Args:
         name: Of the experiment.
+        dtype: Of the model and its data.
 
     Returns:
         The experiment under each recipe; a start of the paper's whose steps are all rejected is followed by another.
     """
-    ours = get(name)
+    ours = override(get(name), {"dtype": dtype})
     paper = paper_adam(learning_rate=PAPER_RATES[ours.model.mixer])
     return {OURS: ours, PAPER: replace(ours, phases=(paper,))}
 
@@ -88,7 +91,7 @@ def standing(points: pd.DataFrame, seconds: float) -> pd.DataFrame:
         One row a run: the last point measured by then.
     """
     by_then = points[points["seconds"] <= seconds].sort_values("seconds", kind="stable")
-    return by_then.groupby(["experiment", "recipe", "seed"], sort=False).tail(1)
+    return by_then.groupby(["experiment", "dtype", "recipe", "seed"], sort=False).tail(1)
 
 
 def summary(points: pd.DataFrame, times: tuple[float, ...]) -> pd.DataFrame:
@@ -99,16 +102,18 @@ def summary(points: pd.DataFrame, times: tuple[float, ...]) -> pd.DataFrame:
         times: Seconds.
 
     Returns:
-        One row for each experiment and time: MSE under both recipes and their ratio; NaN where none was measured yet.
+        One row for each experiment, dtype and time: MSE under both recipes and their ratio; NaN where none was measured
+        yet.
     """
     rows = []
-    for experiment in points["experiment"].unique():
+    for (experiment, dtype), group in points.groupby(["experiment", "dtype"], sort=False):
         for seconds in times:
-            there = standing(points[points["experiment"] == experiment], seconds)
+            there = standing(group, seconds)
             median = there.groupby("recipe")["mse"].median()
             ours, paper = (float(median.get(recipe, float("nan"))) for recipe in (OURS, PAPER))
             ratio = paper / ours if ours else float("nan")
-            rows.append({"experiment": experiment, "seconds": seconds, OURS: ours, PAPER: paper, "ratio": ratio})
+            key = {"experiment": experiment, "dtype": dtype, "seconds": seconds}
+            rows.append({**key, OURS: ours, PAPER: paper, "ratio": ratio})
     return pd.DataFrame(rows)
 
 
@@ -119,14 +124,14 @@ def conclusion(table: pd.DataFrame) -> str:
         table: What `summary` returned.
 
     Returns:
-        What stands at the longest time, for each experiment.
+        What stands at the longest time, for each experiment, in the first of the dtypes.
     """
-    last = table[table["seconds"] == table["seconds"].max()]
+    last = table[(table["seconds"] == table["seconds"].max()) & (table["dtype"] == table["dtype"].iloc[0])]
     parts = [
         f"{row['experiment'].partition('/')[0]} is at {row[OURS]:.0e} by {OURS}, at {row[PAPER]:.0e} by {PAPER}"
         for row in last.to_dict("records")
     ]
-    return f"After {last['seconds'].iloc[0]:g} s " + ", and ".join(parts)
+    return f"After {last['seconds'].iloc[0]:g} s in {last['dtype'].iloc[0]} " + ", and ".join(parts)
 
 
 def write(out: Path, points: pd.DataFrame, config: dict[str, Any]) -> None:
@@ -139,25 +144,27 @@ def write(out: Path, points: pd.DataFrame, config: dict[str, Any]) -> None:
     """
     table = summary(points, tuple(config["seconds"]))
     title, seeds = conclusion(table), config["seeds"]
-    curves = points.assign(run=points["recipe"] + ", seed " + points["seed"].astype(str))
+    run = points["recipe"] + ", seed " + points["seed"].astype(str)
+    curves = points.assign(run=run, panel=points["experiment"].str.partition("/")[0] + ", " + points["dtype"])
     shown = Figure(
         name="mse-against-time",
         frame=curves,
         x="seconds",
         y="mse",
         series="run",
-        panel="experiment",
+        panel="panel",
         title=title,
         caption=f"MSE of the present weights on {PROBLEMS:,} fresh problems after every row of metrics.",
         x_label="seconds of training",
         y_label="MSE",
         x_log=True,
-        lines={"u² of float64": 2.0**-106},
+        lines={"u² of float64": 2.0**-106, "u² of float32": 2.0**-48},
     )
     formats = {OURS: ".1e", PAPER: ".1e", "ratio": ".1e", "seconds": "g"}
     medians = Table(name="equal-time", frame=table, title="MSE after equal wall time, median of seeds", formats=formats)
-    command = " ".join([COMMAND, *(f"--seconds {seconds:g}" for seconds in config["seconds"])])
-    command = " ".join([command, *(f"--seed {seed}" for seed in seeds), f"--threads {config['threads']}"])
+    options = [f"--seconds {seconds:g}" for seconds in config["seconds"]]
+    options += [f"--seed {seed}" for seed in seeds] + [f"--dtype {dtype}" for dtype in config["dtypes"]]
+    command = " ".join([COMMAND, *options, f"--threads {config['threads']}"])
     write_page(
         out,
         title=title,
@@ -174,23 +181,29 @@ def write(out: Path, points: pd.DataFrame, config: dict[str, Any]) -> None:
 @click.option("--seconds", multiple=True, type=float, default=(60.0, 300.0), show_default=True, help="May be repeated.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0,), show_default=True, help="May be repeated.")
 @click.option("--experiment", "names", multiple=True, default=NAMES, show_default=True, help="May be repeated.")
+@click.option("--dtype", "dtypes", multiple=True, default=DTYPES, show_default=True, help="May be repeated.")
 @click.option("--threads", default=2, show_default=True, help="Of each run.")
-def main(out: Path, seconds: tuple[float, ...], seeds: tuple[int, ...], names: tuple[str, ...], threads: int) -> None:
+def main(
+    out: Path,
+    seconds: tuple[float, ...],
+    seeds: tuple[int, ...],
+    names: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    threads: int,
+) -> None:
     """Train under both recipes, one run at a time, and write the page."""
     torch.set_num_threads(threads)
     rows = []
     with math_flags():
-        for name in names:
-            for recipe, experiment in recipes(name).items():
-                for seed in seeds:
-                    key = {"experiment": name, "recipe": recipe, "seed": seed}
-                    rows += [{**key, **row} for row in curve(experiment, seed, max(seconds))]
-                    click.echo(
-                        f"{name}, {recipe}, seed {seed}: {rows[-1]['mse']:.1e} after {rows[-1]['seconds']:.0f} s"
-                    )
+        for name, dtype, seed in product(names, dtypes, seeds):
+            for recipe, experiment in recipes(name, dtype).items():
+                key = {"experiment": name, "dtype": dtype, "recipe": recipe, "seed": seed}
+                rows += [{**key, **row} for row in curve(experiment, seed, max(seconds))]
+                last = rows[-1]
+                click.echo(f"{name}, {dtype}, {recipe}, seed {seed}: {last['mse']:.1e} after {last['seconds']:.0f} s")
     phases = {name: {of: [asdict(p) for p in e.phases] for of, e in recipes(name).items()} for name in names}
-    config = {"seconds": list(seconds), "seeds": list(seeds), "threads": threads, "recipes": phases}
-    write(out, pd.DataFrame(rows), config)
+    used = {"seconds": list(seconds), "seeds": list(seeds), "dtypes": list(dtypes), "threads": threads}
+    write(out, pd.DataFrame(rows), used | {"recipes": phases})
 
 
 if __name__ == "__main__":

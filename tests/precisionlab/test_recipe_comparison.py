@@ -19,7 +19,15 @@ def points() -> pd.DataFrame:
     """Our runs get worse at 50 s; the paper's have one point at 20 s."""
     times = {subject.OURS: [(1.0, 1e-3), (5.0, 1e-9), (50.0, 1e-6)], subject.PAPER: [(20.0, 1e-2)]}
     return pd.DataFrame([
-        {"experiment": NAME, "recipe": recipe, "seed": seed, "seconds": seconds, "phase": "adam", "step": 50}
+        {
+            "experiment": NAME,
+            "dtype": "float64",
+            "recipe": recipe,
+            "seed": seed,
+            "seconds": seconds,
+            "phase": "adam",
+            "step": 50,
+        }
         | {"mse": mse * (seed + 1)}
         for recipe, measured in times.items()
         for seed in range(3)
@@ -38,7 +46,8 @@ def test_the_last_point_stands_and_not_the_best() -> None:
 
 def test_the_recipes_differ_in_their_phases_alone() -> None:
     for name in subject.NAMES:
-        ours, paper = subject.recipes(name).values()
+        ours, paper = subject.recipes(name, "float32").values()
+        assert ours.dtype == "float32"
         assert replace(paper, phases=ours.phases) == ours
         (phase,) = paper.phases
         assert isinstance(phase, Adam)
@@ -55,10 +64,10 @@ def test_a_run_is_measured_after_every_row() -> None:
 
 
 def test_the_page_says_what_stands(tmp_path: Path) -> None:
-    kept = {"seconds": [10.0, 60.0], "seeds": [0, 1, 2], "threads": 2}
+    kept = {"seconds": [10.0, 60.0], "seeds": [0, 1, 2], "dtypes": ["float64"], "threads": 2}
     subject.write(tmp_path, points(), kept)
     title = json.loads((tmp_path / "report.json").read_text())["title"]
-    assert title.startswith("After 60 s linear-attention is at 2e-06")
+    assert title.startswith("After 60 s in float64 linear-attention is at 2e-06")
     assert "at 2e-02 by the paper's" in title
     assert (tmp_path / "mse-against-time.csv").exists()
     assert (tmp_path / "mse-against-time.png").stat().st_size > 0

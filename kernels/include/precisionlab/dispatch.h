@@ -61,6 +61,19 @@ struct HouseholderTask {
   int m, n;
 };
 
+// Least squares by the normal equations on `batch` problems: A (batch, m, n), b (batch, m), m >= n.
+// x is (batch, n); R (batch, n, n), upper triangular, NaN from a pivot on that is not positive; squares (batch, n), the
+// diagonal of AᵀA.
+struct CholeskyTask {
+  const double* A;
+  const double* b;
+  double* x;
+  double* R;
+  double* squares;
+  std::int64_t batch;
+  int m, n;
+};
+
 // (batch, heads, tokens, width) with any strides but the last, which is one.
 struct Sequences {
   double* data;  // never written where it is an input
@@ -137,6 +150,7 @@ struct Level {
   Kernel<IteratesTask> iterates;
   Kernel<SchulzTask> schulz;
   Kernel<HouseholderTask> householder;
+  Kernel<CholeskyTask> cholesky;
   Kernel<AttentionTask> attention;
   Kernel<ConvolutionTask> convolution;
 };
@@ -150,6 +164,7 @@ const Level* level_at(int i);
 bool run(const Level& level, const IteratesTask& task, int threads);
 bool run(const Level& level, const SchulzTask& task, int threads);
 bool run(const Level& level, const HouseholderTask& task, int threads);
+bool run(const Level& level, const CholeskyTask& task, int threads);
 bool run(const Level& level, const AttentionTask& task, int threads);
 bool run(const Level& level, const ConvolutionTask& task, int threads);
 
