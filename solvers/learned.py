@@ -188,8 +188,9 @@ class _Scaled(NamedTuple):
         return scaling.ldexp(x, self.back)
 
     def converged(self, x: torch.Tensor, residual: torch.Tensor, tolerance: float) -> torch.Tensor:
-        """Whether the stopping rule holds."""
+        """Whether the stopping rule holds; never where an iterate has grown until its squares overflow."""
         optimality = (residual.unsqueeze(-2) @ self.A.double()).squeeze(-2).norm(dim=-1)
         size = self.largest * x.double().norm(dim=-1) + residual.norm(dim=-1)
-        small: torch.Tensor = optimality <= tolerance * self.largest * size
+        allowed = tolerance * self.largest * size
+        small: torch.Tensor = (optimality <= allowed) & allowed.isfinite()
         return small & (tolerance > 0)

@@ -63,7 +63,9 @@ class LearnedDirect(Solver):
         if tolerance is None:
             tolerance = DEFAULT_TOLERANCE_ULPS * torch.finfo(A.dtype).eps / 2
         residual, largest = right - matvec(unit, x), torch.linalg.matrix_norm(unit, ord=2)
-        small = norm(rmatvec(unit, residual)) <= tolerance * largest * (largest * norm(x) + norm(residual))
+        allowed = tolerance * largest * (largest * norm(x) + norm(residual))
+        # Where squares overflow both sides are inf, and nothing has been solved.
+        small = (norm(rmatvec(unit, residual)) <= allowed) & allowed.isfinite()
         back = ldexp(x, to_unit.unsqueeze(-1) - RIGHT_EXPONENT)
         found = LstsqResult(
             x=back,

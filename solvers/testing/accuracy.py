@@ -94,7 +94,8 @@ class Exact:
         answer = self.scaled(x)
         if not np.isfinite(answer).all():
             return float("inf")
-        return float(np.linalg.norm((answer - self.hi) - self.lo))
+        with np.errstate(over="ignore"):  # an answer that went out of range is off by inf
+            return float(np.linalg.norm((answer - self.hi) - self.lo))
 
     def allowance(self, unit: float, power: int) -> float:
         """The error that a method of unit roundoff or tolerance `unit` may leave.

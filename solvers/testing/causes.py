@@ -66,7 +66,10 @@ def _by_prediction(known: Exact, answer: Vector) -> str:
     Returns:
         A phrase, or nothing.
     """
-    error = float(np.linalg.norm(answer - known.hi))
+    with np.errstate(over="ignore"):
+        error = float(np.linalg.norm(answer - known.hi))
+    if not np.isfinite(error):
+        return "it diverges: the answer's norm is beyond the range of float64"
     for phrase, predicted in _predictions(known):
         if float(np.linalg.norm(answer - predicted)) <= _CLOSER * error:
             return phrase

@@ -1,10 +1,12 @@
 """Every shipped learned solver goes through the battery, to the condition that its documentation names."""
 
 import pytest
+import torch
 from hypothesis import settings
 
 from precisionlab import lab, zoo
-from solvers.testing import check_solver
+from solvers.problems import random_problem
+from solvers.testing import SolverCheckFailed, check_solver
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 EXAMPLES = settings().max_examples if NIGHTLY else 60
@@ -15,8 +17,14 @@ LARGEST = {
     "linear-attention/newton-schulz": 1e9,
     "linear-attention/newton-schulz-16": 1e9,
     "linear-attention/explicit-gradient": 8.0,
+    "linear-attention/gradient-descent-8": 8.0,
+    "gated-conv/explicit-gradient": 8.0,
+    "gated-conv/gradient-descent-8": 8.0,
     "linear-attention/heavy-ball": 10.0,
 }
+
+SOFTMAX = "softmax/explicit-gradient"
+"""Shipped to be measured: what it emits is off by a fifth, and it solves nothing."""
 
 
 @pytest.mark.parametrize("name", LARGEST)
@@ -26,5 +34,15 @@ def test_learned_solver_passes(name):
     assert report.worst <= 1
 
 
-def test_the_table_has_every_shipped_solver():
-    assert set(LARGEST) <= set(zoo.names())
+def test_the_table_has_every_shipped_solver_but_softmax():
+    assert {*LARGEST, SOFTMAX} == set(zoo.names())
+
+
+def test_softmax_is_refused_and_claims_no_more_than_it_has():
+    solver = lab.load_solver(SOFTMAX)
+    with pytest.raises(SolverCheckFailed, match="nothing is given up"):
+        check_solver(solver, max_condition=8.0, max_examples=3)
+    problem = random_problem(20, 5, condition=4.0, batch=(16,), generator=torch.Generator().manual_seed(0))
+    result = solver.solve(problem.A, problem.b)
+    assert float(torch.as_tensor(result.x).abs().max()) > 1e150  # squares overflow, and are no reason to stop
+    assert not torch.as_tensor(result.converged).any()

@@ -122,6 +122,17 @@ def test_a_gradient_that_is_not_finite_is_a_breakdown(broken: float, generator: 
     assert result.x.isfinite().all()
 
 
+@pytest.mark.parametrize("refinement", [None, 10])
+@pytest.mark.parametrize("growth", [2.0, 1e9, 1e100])
+def test_growing_until_squares_overflow_is_no_convergence(
+    refinement: int | None, growth: float, generator: torch.Generator
+) -> None:
+    problem = random_problem(20, 5, condition=4.0, batch=(8,), generator=generator)
+    upwards = LearnedSolver(lambda A, b, x: -growth * true_gradient(A, b, x), refinement=refinement)
+    result = upwards.solve(problem.A, problem.b)
+    assert not torch.as_tensor(result.converged).any()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_zero_right_hand_side_has_a_zero_solution(dtype: torch.dtype, generator: torch.Generator) -> None:
     A = random_problem(8, 3, batch=(2,), dtype=dtype, generator=generator).A
