@@ -27,8 +27,13 @@ from precisionlab.training import Objective, fit, paper_adam
 from precisionlab.training.trainer import Progress
 
 NAMES = ("linear-attention/explicit-gradient", "gated-conv/explicit-gradient", "softmax/explicit-gradient")
-PAPER_RATES = {"gated-conv": 1e-2, "linear-attention": 5e-4, "softmax": 5e-4}
-"""The paper's learning rate for each mixer."""
+PAPER_CHANGES: dict[str, dict[str, Any]] = {
+    "gated-conv": {"learning_rate": 1e-3, "skip": None},
+    "linear-attention": {"learning_rate": 5e-4},
+    "softmax": {"learning_rate": 5e-4},
+}
+"""The paper's settings for each mixer. Gated convolution departs from them: here its first gradients exceed the paper's
+threshold of 1e3, which would reject every step, and without it the paper's rate of 1e-2 diverges."""
 OURS, PAPER = "Adam, then Gauss–Newton", "the paper's"
 PROBLEMS = 4096
 COMMAND = "python -m precisionlab.experiments.recipe_comparison --out reports/recipes"
@@ -45,7 +50,7 @@ def recipes(name: str, dtype: str = "float64") -> dict[str, Experiment]:
         The experiment under each recipe; a start of the paper's whose steps are all rejected is followed by another.
     """
     ours = override(get(name), {"dtype": dtype})
-    paper = paper_adam(learning_rate=PAPER_RATES[ours.model.mixer])
+    paper = paper_adam(**PAPER_CHANGES[ours.model.mixer])
     return {OURS: ours, PAPER: replace(ours, phases=(paper,))}
 
 
