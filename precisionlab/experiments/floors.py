@@ -76,6 +76,8 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
                 title="From random weights to the floor of float64",
                 caption="One point a seed: error on 4,096 fresh problems against training time.",
                 x_label="seconds of training",
+                x_log=True,
+                joined=False,
                 y_label="test MSE",
             ),
             Table(

@@ -296,7 +296,6 @@ def page(rows: Sequence[Row], digits: Sequence[dict[str, str]], out: Path) -> No
                 x_label="condition number κ",
                 y_label="median forward error",
                 x_log=True,
-                lines={"u of float64": 2.0**-53},
             ),
             Table(
                 name="cells",
