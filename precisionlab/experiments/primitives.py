@@ -39,6 +39,10 @@ SECONDS, LONGER = 60.0, 180.0
 """What a training may take: longer where a model can be exact, so that the floor and not the clock ends it."""
 
 
+def _exact(model: str, norm: bool) -> bool:
+    return not norm and ("gated-conv" in model or "one point" in model)
+
+
 def laptop(model: str, operation: Operation, *, depth: int, layer_norm: bool, dtype: Dtype) -> Experiment:
     """One cell at the scale of a laptop.
 
@@ -184,10 +188,6 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
         environment=environment("cpu"),
         command=command,
     )
-
-
-def _exact(model: str, norm: bool) -> bool:
-    return not norm and ("gated-conv" in model or "one point" in model)
 
 
 def _wanted(operation: str, model: str, depth: int, norm: bool, dtype: str) -> bool:
