@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "arrays.h"
+#include "memory.h"
 #include "precisionlab/cholesky.h"
 #include "precisionlab/dispatch.h"
 #include "precisionlab/householder.h"
@@ -165,10 +166,32 @@ void convolution(std::int64_t batch, int tokens, int width, int taps, int first,
   });
 }
 
+// A block comes back once and only once, is writable to its end, and none is lost.
+void memory() {
+  constexpr std::size_t BYTES = std::size_t(5) << 20;
+  char* const first = static_cast<char*>(pl::memory::take(BYTES));
+  char* const second = static_cast<char*>(pl::memory::take(BYTES));
+  first[BYTES - 1] = second[BYTES - 1] = 1;
+  pl::memory::give_back(first, BYTES);
+  void* const larger = pl::memory::take(2 * BYTES);
+  if (larger == first || first == second || pl::memory::take(BYTES) != first) {
+    std::printf("memory: the wrong block\n");
+    ++failures;
+  }
+  pl::memory::give_back(larger, 2 * BYTES);
+  pl::memory::give_back(second, BYTES);
+  pl::memory::give_back(first, BYTES);
+  if (pl::memory::release() < 2 * BYTES || pl::memory::release() != 0) {
+    std::printf("memory: blocks were lost\n");
+    ++failures;
+  }
+}
+
 }  // namespace
 
 int main() {
   Random rng(7);
+  memory();
   for (std::int64_t batch : {1, 7, 8, 9, 17}) {
     for (int n : {1, 2, 5, 8, 9, 16, 17, 32}) {
       iterates(batch, n + 3, n, 4, rng);
