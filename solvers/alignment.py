@@ -46,6 +46,19 @@ def aligned_columns(A: torch.Tensor, b: torch.Tensor | None = None) -> torch.Ten
     return out
 
 
+def singular_values(A: torch.Tensor) -> torch.Tensor:
+    """Singular values that do not depend on a matrix's place in its batch.
+
+    Args:
+        A: matrices, (B, m, n).
+
+    Returns:
+        (B, min(m, n)), largest first.
+    """
+    s: torch.Tensor = torch.linalg.svdvals(aligned_columns(A).mT)
+    return s[:, : min(A.shape[-2:])]
+
+
 def aligned_vectors(b: torch.Tensor) -> torch.Tensor:
     """Vectors with zeros behind.
 

@@ -23,7 +23,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 
 from solvers import fused
-from solvers.alignment import aligned_gram, aligned_system
+from solvers.alignment import aligned_gram, aligned_system, singular_values
 from solvers.products import back_substitute, forward_substitute
 from solvers.rank import deficient
 from solvers.result import LstsqResult, Status
@@ -94,7 +94,7 @@ def _normal_equations(
     # One pivot at the level of rounding is proof, and none is no proof: two small ones amplify each other's errors.
     small = (pivots.square() <= math.sqrt(eps) * squares).any(dim=0) & torch.isfinite(squares).all(dim=0) & ~lost
     if bool(small.any()):
-        s = torch.linalg.svdvals(scale_columns(R[small].triu())[0])
+        s = singular_values(scale_columns(R[small].triu())[0])
         lost[small] = s[:, -1].square() <= n * eps * s[:, 0].square()
     sizes = squares.sqrt()
     largest = b.abs().amax(dim=-1)

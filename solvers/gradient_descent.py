@@ -22,6 +22,7 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 
 from solvers import fused
+from solvers.alignment import singular_values
 from solvers.iteration import frobenius, iterate, paige_saunders, ruled, stalled, watched
 from solvers.products import gram, matvec, norm, rmatvec
 from solvers.rank import flag_deficient
@@ -253,7 +254,7 @@ def extreme_singular_values(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     Returns:
         σₙ and σ₁, (B,) each.
     """
-    s = torch.linalg.svdvals(A)
+    s = singular_values(A)
     high = s[:, 0]
     genuine = s > max(A.shape[-2:]) * torch.finfo(A.dtype).eps * high[:, None]
     low = torch.where(genuine, s, high[:, None]).amin(dim=-1)

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import torch
 
+from solvers.alignment import singular_values
 from solvers.products import matvec, norm, rmatvec
 from solvers.rank import flag_deficient
 from solvers.result import LstsqResult, Status
@@ -62,7 +63,7 @@ class LearnedDirect(Solver):
         tolerance = self.tolerance
         if tolerance is None:
             tolerance = DEFAULT_TOLERANCE_ULPS * torch.finfo(A.dtype).eps / 2
-        residual, largest = right - matvec(unit, x), torch.linalg.matrix_norm(unit, ord=2)
+        residual, largest = right - matvec(unit, x), singular_values(unit)[:, 0]
         allowed = tolerance * largest * (largest * norm(x) + norm(residual))
         # Where squares overflow both sides are inf, and nothing has been solved.
         small = (norm(rmatvec(unit, residual)) <= allowed) & allowed.isfinite()

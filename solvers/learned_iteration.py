@@ -17,6 +17,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 
+from solvers.alignment import singular_values
 from solvers.iteration import iterate, ruled
 from solvers.products import matvec, norm, rmatvec
 from solvers.rank import flag_deficient
@@ -97,7 +98,7 @@ class LearnedIteration(Solver):
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)
-        largest = torch.linalg.matrix_norm(problem.A.double(), ord=2)
+        largest = singular_values(problem.A.double())[:, 0]
         bound = (LARGEST_CONTRACTION * self._step.rows / self._step.step_size) ** 0.5
         to_unit = torch.where(largest > 0, (bound / largest).log2().floor(), 0.0).to(torch.int64)
         start = torch.zeros_like(A[:, 0]) if problem.x0 is None else problem.x0

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import torch
 
-from solvers.alignment import aligned_columns
+from solvers.alignment import aligned_columns, singular_values
 from solvers.linear_operator import Matrix, Operator
 from solvers.products import column_norms
 from solvers.result import LstsqResult, Status
@@ -59,7 +59,7 @@ def deficient_factor(R: torch.Tensor, m: int, sizes: torch.Tensor) -> torch.Tens
         return doubtful
     where = torch.nonzero(doubtful).squeeze(-1)
     scaled, _ = scale_columns(R[where].triu())
-    s = torch.linalg.svdvals(scaled)
+    s = singular_values(scaled)
     verdict: torch.Tensor = s[:, -1] <= max(m, R.shape[-1]) * eps * s[:, 0]
     return doubtful.index_put((where,), verdict)
 

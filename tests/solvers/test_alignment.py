@@ -4,7 +4,15 @@ import pytest
 import torch
 
 import solvers
-from solvers.alignment import LINE, aligned_columns, aligned_gram, aligned_system, aligned_vectors, padded
+from solvers.alignment import (
+    LINE,
+    aligned_columns,
+    aligned_gram,
+    aligned_system,
+    aligned_vectors,
+    padded,
+    singular_values,
+)
 from solvers.scaling import ldexp
 
 SHAPES = [(1, 1), (3, 1), (5, 4), (7, 7), (11, 2), (20, 5), (33, 8), (33, 17), (64, 33)]
@@ -27,6 +35,16 @@ def test_a_batch_is_a_loop_to_the_bit_at_any_size(name, m, n, dtype, generator):
     for part in (1, 2, 3):
         for i in range(0, len(A) - part + 1, part):
             assert torch.equal(solver.solve(A[i : i + part], b[i : i + part]).x, together[i : i + part]), (part, i)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("m", "n"), [*SHAPES, (5, 5), (4, 7)])
+def test_singular_values_do_not_depend_on_the_place(m, n, dtype, generator):
+    A, _ = random(9, m, n, dtype, generator)
+    together, known = singular_values(A), torch.linalg.svdvals(A)
+    assert together.shape == known.shape
+    assert ((together - known).abs() <= 30 * max(m, n) * torch.finfo(dtype).eps / 2 * known[:, :1]).all()
+    assert all(torch.equal(singular_values(A[i : i + 1])[0], together[i]) for i in range(9))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
