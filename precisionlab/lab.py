@@ -1,6 +1,7 @@
 """The public functions: the one room that knows all the others."""
 
 import inspect
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -187,7 +188,10 @@ def report(
         str(entry) if isinstance(entry, str | Path) else subject.name
         for entry, subject in zip(entries, subjects, strict=True)
     ]
-    command = f"precisionlab report {' '.join(names)} --out {out} --iterations {iterations}"
+    given = ["precisionlab", "report", *names, "--out", str(out), "--iterations", str(iterations)]
+    given += ["--problems", str(problems)] if isinstance(problems, int) else []
+    given += [] if title is None else ["--title", title]
+    command = shlex.join(given)
     with math_flags():
         return measure.report(
             subjects, out=Path(out), problems=problems, iterations=iterations, title=title, command=command

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,13 @@ def test_a_report_is_complete(run: Run, tmp_path: Path) -> None:
     assert "threads" in json.loads((tmp_path / "report" / "environment.json").read_text())
     assert "Small" in report.page.read_text()
     assert len(last) == len(entries), "two entries of one name must stay apart"
+
+
+def test_the_command_of_a_report_makes_it_again(tmp_path: Path) -> None:
+    precisionlab.report(["qr"], out=tmp_path / "page", problems=8, iterations=3, title="Eight problems")
+    command = json.loads((tmp_path / "page/report.json").read_text(encoding="utf-8"))["command"]
+    given = ["--out", str(tmp_path / "page"), "--iterations", "3", "--problems", "8", "--title", "Eight problems"]
+    assert shlex.split(command) == ["precisionlab", "report", "qr", *given]
 
 
 def test_the_report_counts_the_last_iterate_of_the_true_error(tmp_path: Path) -> None:
