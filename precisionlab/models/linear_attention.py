@@ -4,8 +4,7 @@
 
 with q, k, v affine in the tokens and s running over all tokens, or, in the causal form, over s ≤ t and the prefix. The
 1/T keeps the sum of order one whatever the length; without it, what is learned of a sum over tokens holds for any
-number of them. Cost: O(T w²) for width w, against O(T² w) for softmax attention. The sums are those of
-`solvers.fused.attention`.
+number of them. Cost: O(T w²) for width w, against O(T² w) for softmax attention.
 
 Reference: Katharopoulos et al., ICML 2020, arXiv 2006.16236 (with the identity as feature map, not normalised); as one
 step of gradient descent: von Oswald et al., ICML 2023, arXiv 2212.07677.
@@ -18,9 +17,43 @@ from torch import nn
 
 from precisionlab.models.config import ModelConfig
 from precisionlab.models.initial import by_fan_in
-from solvers.fused.attention import attend
+from precisionlab.models.visibility import visible
 
 Normaliser = Literal["length", "none"]
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int) -> torch.Tensor:
+    """Each query against the sum over all tokens, in this order.
+
+    The scores first, (q kᵀ) v, as the fused kernel has it, is the same function and another algorithm: the iterates of
+    a learned Newton–Schulz step, (X A) X, then lose twice the digits, as normal equations do.
+
+    Args:
+        q: Queries, (B, h, Q, d); Q may be fewer than T.
+        k: Keys, (B, h, T, d).
+        v: Values, (B, h, T, d).
+        divisor: What the sum is divided by.
+
+    Returns:
+        (B, h, Q, d).
+    """
+    return q @ (k.mT @ v / divisor)
+
+
+def attend_masked(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int, seen: torch.Tensor) -> torch.Tensor:
+    """Each query against the sum over the tokens that it sees.
+
+    Args:
+        q: Queries, (B, h, Q, d).
+        k: Keys, (B, h, T, d).
+        v: Values, (B, h, T, d).
+        divisor: What the sum is divided by.
+        seen: Which tokens each query sees, booleans, (Q, T).
+
+    Returns:
+        (B, h, Q, d).
+    """
+    return (q @ k.mT * seen) @ v / divisor
 
 
 class LinearAttention(nn.Module):
@@ -94,14 +127,11 @@ class LinearAttention(nn.Module):
         """
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         length = tokens.shape[1]
-        mixed = attend(
-            q[:, :, readers],
-            k,
-            v,
-            causal=self.causal,
-            start=readers.indices(length)[0],
-            prefix=min(self.prefix, length),
-            divisor=length if self.normalise == "length" else 1,
-        )
+        divisor = length if self.normalise == "length" else 1
+        if self.causal:
+            seen = visible(length, readers, causal=True, prefix=self.prefix, device=tokens.device)
+            mixed = attend_masked(q[:, :, readers], k, v, divisor, seen)
+        else:
+            mixed = attend(q[:, :, readers], k, v, divisor)
         y: torch.Tensor = self.out(mixed.transpose(1, 2).flatten(-2))
         return y
