@@ -16,11 +16,12 @@ algorithm 12.1.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, NamedTuple
 
 import torch
 
 from solvers import fused
+from solvers.fused import BACKENDS, Backend
 from solvers.gradient_descent import extreme_singular_values
 from solvers.iteration import frobenius, iterate, paige_saunders, ruled, stalled
 from solvers.products import matvec, norm, rmatvec
@@ -30,7 +31,6 @@ from solvers.scaling import scale
 from solvers.solver import EXACT, Promise, Solver
 from solvers.validation import require_choice, require_count, require_nonnegative
 
-Backend = Literal["auto", "eager", "fused"]
 _PATIENCE = 30
 _NOISE = 32
 """The memory carries rounding along: at κ = 100 its level in Aᵀr is up to thirty times that of one step."""
@@ -73,7 +73,7 @@ class Chebyshev(Solver):
     def __post_init__(self) -> None:
         require_count("max_iterations", self.max_iterations)
         require_nonnegative("tolerance", self.tolerance)
-        require_choice("backend", self.backend, get_args(Backend))
+        require_choice("backend", self.backend, BACKENDS)
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)

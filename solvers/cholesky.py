@@ -9,8 +9,8 @@ Rank: forming AᵀA loses what is below √u. Where a pivot is at the level of r
     R with its columns brought to one size has σ_min² <= n eps σ_max² (computed where r_jj² <= √eps ‖a_j‖² leaves
     doubt), the problem is RANK_DEFICIENT if A is so by the rule of `solvers.rank`, and BREAKDOWN otherwise: κ is beyond
     1/√u, a case for methods that keep to A.
-Cost: m n² + n³/3 operations, half of QR; in a batch of 20×5 a tenth of a microsecond each where the fused kernel takes
-the problems (float64, CPU, few columns).
+Cost: m n² + n³/3 operations, half of QR; in a batch of 20×5 about 0.4 µs each on two cores where the fused kernel
+takes the problems (float64, CPU, few columns).
 
 Reference: Björck, Numerical Methods for Least Squares Problems (1996), section 2.2; Higham, Accuracy and Stability of
 Numerical Algorithms, 2nd ed. (2002), section 20.4.
@@ -18,20 +18,19 @@ Numerical Algorithms, 2nd ed. (2002), section 20.4.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 import torch
 
 from solvers import fused
 from solvers.alignment import aligned_gram, aligned_system, singular_values
+from solvers.fused import BACKENDS, Backend
 from solvers.products import back_substitute, forward_substitute
 from solvers.rank import deficient
 from solvers.result import LstsqResult, Status
 from solvers.scaling import exponent, ldexp, ordinary, scale_columns
 from solvers.solver import Solver
 from solvers.validation import require_choice
-
-Backend = Literal["auto", "eager", "fused"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ class Cholesky(Solver):
     backend: Backend = "auto"
 
     def __post_init__(self) -> None:
-        require_choice("backend", self.backend, get_args(Backend))
+        require_choice("backend", self.backend, BACKENDS)
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         del x0

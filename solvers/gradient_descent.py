@@ -23,6 +23,7 @@ import torch
 
 from solvers import fused
 from solvers.alignment import singular_values
+from solvers.fused import BACKENDS, Backend
 from solvers.iteration import frobenius, iterate, paige_saunders, ruled, stalled, watched
 from solvers.products import gram, matvec, norm, rmatvec
 from solvers.rank import flag_deficient
@@ -32,7 +33,6 @@ from solvers.solver import EXACT, Promise, Solver
 from solvers.validation import require_choice, require_count, require_nonnegative
 
 Form = Literal["residual", "gram"]
-Backend = Literal["auto", "eager", "fused"]
 _PATIENCE = 10
 
 
@@ -74,7 +74,7 @@ def iterates(
         Nocedal and Wright, Numerical Optimization, 2nd ed. (2006), section 3.3.
     """  # noqa: DOC502 - the RuntimeError is raised by the choice of backend that this calls
     require_choice("form", form, get_args(Form))
-    require_choice("backend", backend, get_args(Backend))
+    require_choice("backend", backend, BACKENDS)
     require_count("steps", steps)
     batch, (m, n) = A.shape[:-2], A.shape[-2:]
     for name, tensor, wants in (("b", b, (*batch, m)), ("x0", x0, (*batch, n))):

@@ -18,11 +18,12 @@ properties of an iterative method for computing the Moore–Penrose generalized 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, NamedTuple
 
 import torch
 
 from solvers import fused
+from solvers.fused import BACKENDS, Backend
 from solvers.iteration import RUNNING, frobenius, iterate
 from solvers.products import divide, matvec, norm
 from solvers.rank import flag_deficient
@@ -30,8 +31,6 @@ from solvers.result import LstsqResult, Status
 from solvers.scaling import scale
 from solvers.solver import EXACT, Promise, Solver
 from solvers.validation import require_choice, require_count
-
-Backend = Literal["auto", "eager", "fused"]
 
 
 class _State(NamedTuple):
@@ -63,7 +62,7 @@ class NewtonSchulz(Solver):
 
     def __post_init__(self) -> None:
         require_count("max_iterations", self.max_iterations)
-        require_choice("backend", self.backend, get_args(Backend))
+        require_choice("backend", self.backend, BACKENDS)
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)

@@ -16,12 +16,13 @@ Stability of Householder QR factorization for weighted least squares problems (1
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 import torch
 
 from solvers import fused
 from solvers.alignment import aligned_columns
+from solvers.fused import BACKENDS, Backend
 from solvers.products import back_substitute, column_norms
 from solvers.rank import deficient_factor
 from solvers.result import LstsqResult, Status
@@ -29,7 +30,6 @@ from solvers.scaling import exponent, ldexp, ordinary, scale_columns
 from solvers.solver import Solver
 from solvers.validation import require_choice
 
-Backend = Literal["auto", "eager", "fused"]
 _GRADED = 2.0**10
 
 
@@ -46,7 +46,7 @@ class QR(Solver):
     backend: Backend = "auto"
 
     def __post_init__(self) -> None:
-        require_choice("backend", self.backend, get_args(Backend))
+        require_choice("backend", self.backend, BACKENDS)
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         del x0

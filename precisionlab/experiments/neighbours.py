@@ -207,11 +207,13 @@ def learned(run: Run, prompts: Prompts) -> Iterator[tuple[int, torch.Tensor, tor
 
 def _applied(task: GradientDescent, model: Backbone, prompts: Prompts, dtype: torch.dtype) -> dict[int, torch.Tensor]:
     """What a model of k steps has reached from zero, after as many applications as there are steps to compare with."""
-    step, x, reached = task.step(model), torch.zeros_like(prompts.A[:, 0], dtype=dtype), {}
+    step, x = task.step(model), torch.zeros_like(prompts.A[:, 0], dtype=dtype)
+    reached = dict[int, torch.Tensor]()
     for count in range(1, max(STEPS) // task.steps + 1):
         x = step(prompts.A.to(dtype), prompts.b.to(dtype), x)
-        reached[count] = x
-    return {count: x for count, x in reached.items() if count in APPLICATIONS}
+        if count in APPLICATIONS:
+            reached[count] = x
+    return reached
 
 
 def _with(task: SolverTask, changes: dict[str, Any]) -> SolverTask:

@@ -39,8 +39,8 @@ SECONDS, LONGER = 60.0, 180.0
 """What a training may take: longer where a model can be exact, so that the floor and not the clock ends it."""
 
 
-def _exact(model: str, norm: bool) -> bool:
-    return not norm and ("gated-conv" in model or "one point" in model)
+def _time_limit(model: str, norm: bool) -> float:
+    return LONGER if not norm and ("gated-conv" in model or "one point" in model) else SECONDS
 
 
 def laptop(model: str, operation: Operation, *, depth: int, layer_norm: bool, dtype: Dtype) -> Experiment:
@@ -59,7 +59,7 @@ def laptop(model: str, operation: Operation, *, depth: int, layer_norm: bool, dt
     return Experiment(
         name=f"primitives/{MODELS[model]['mixer']}-{operation}",
         summary=f"{model} learns the primitive {operation} (4 dimensions, 6 points)",
-        cost=f"at most {LONGER if _exact(model, layer_norm) else SECONDS:.0f} s on one core",
+        cost=f"at most {_time_limit(model, layer_norm):.0f} s on one core",
         task=Primitive(operation=operation, dims=4, points=1 if "one point" in model else 6),
         model=ModelConfig(
             **MODELS[model],  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ def cells() -> list[Cell]:
         Cell(
             labels={"operation": operation, "model": model, "layers": depth, "layer_norm": norm, "dtype": dtype},
             experiment=laptop(model, operation, depth=depth, layer_norm=norm, dtype=dtype),
-            time_limit=LONGER if _exact(model, norm) else SECONDS,
+            time_limit=_time_limit(model, norm),
         )
         for operation, model, depth, norm, dtype in product(OPERATIONS, MODELS, DEPTHS, (False, True), DTYPES)
         if _wanted(operation, model, depth, norm, dtype)

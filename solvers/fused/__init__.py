@@ -12,13 +12,14 @@ import functools
 import math
 import warnings
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd import forward_ad as fwAD
 
-BACKENDS = ("auto", "fused", "eager")
+Backend = Literal["auto", "fused", "eager"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 MAX_COLUMNS = 32
 """Columns beyond which a problem no longer fits the registers and first-level cache that fusing is for."""
 MAX_ENTRIES = 1 << 15

@@ -20,6 +20,7 @@ from precisionlab.runs import RunDirectory
 from precisionlab.tasks import Example, ExplicitGradient, Task
 from precisionlab.training import Adam, GaussNewton, Objective, checkpoints
 from precisionlab.training.gauss_newton import GaussNewtonRun, ScaledSystem
+from precisionlab.training.objective import Stream
 from precisionlab.training.phase import Outcome, Place
 
 from .small import NAME, SMALL, settings
@@ -265,9 +266,9 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, objective: Objective, steps: set[int
     """Put a number that is not finite into the training batches of some steps."""
     batch = objective.batch
 
-    def spoilt(stream: int, *place: int, size: int, task: Task | None = None) -> Example:
-        example = batch(stream, *place, size=size, task=task)  # type: ignore[arg-type]
-        if stream == 1 and place[-1] in steps:
+    def spoilt(stream: Stream, *place: int, size: int, task: Task | None = None) -> Example:
+        example = batch(stream, *place, size=size, task=task)
+        if stream == Stream.TRAINING and place[-1] in steps:
             example.prompt[0, 0, 0] = value
         return example
 
