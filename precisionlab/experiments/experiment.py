@@ -19,7 +19,6 @@ from precisionlab.tasks import (
     Ode,
     Primitive,
 )
-from precisionlab.tasks.drawing import eased
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 from precisionlab.training.prune import Prune
@@ -75,8 +74,8 @@ class Experiment:
                 f"the task emits at {self.task.emits}, which model.reads = {self.model.reads!r} does not give"
             )
         for phase in self.phases:
-            if isinstance(phase, Adam) and phase.active_rows is not None:
-                eased(self.task, phase.active_rows)
+            if isinstance(phase, Adam):
+                phase.eased(self.task)
         if self.model.loops > 1 and getattr(self.task, "steps", None) != self.model.loops:
             raise ValueError(f"a model of {self.model.loops} loops needs a task of as many steps")
         if not hasattr(self.task, "steps") and any(getattr(phase, "unroll", None) for phase in self.phases):

@@ -20,9 +20,9 @@ SEEDS = {
     "linear-attention/explicit-gradient": range(5),
     "gated-conv/explicit-gradient": range(5),
     "linear-attention/explicit-gradient-10": range(3),
-    "linear-attention/explicit-gradient-20": range(1),
+    "linear-attention/explicit-gradient-20": range(3),
     "linear-attention/gradient-descent-8": range(3),
-    "gated-conv/gradient-descent-8": range(1),
+    "gated-conv/gradient-descent-8": range(3),
 }
 FLOOR = 1e-28
 

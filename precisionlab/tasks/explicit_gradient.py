@@ -19,7 +19,7 @@ Reference: Liu et al., ICLR 2025, arXiv 2503.12295, section 4.
 from typing import Literal
 
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
@@ -72,6 +72,7 @@ class ExplicitGradient:
         emits: One gradient, or at every token that of the rows up to it; the latter needs the iterate first, once.
         repeats: How many times over the prompt is written.
         active_rows: Rows of a problem that are not zero; None for all. See `drawing`.
+        iterate_scale: Standard deviation of the entries of x₀. See `drawing`.
     """
 
     kind: Literal["explicit-gradient"] = "explicit-gradient"
@@ -81,6 +82,7 @@ class ExplicitGradient:
     emits: Emission = "one"
     repeats: Repeats = 1
     active_rows: PositiveInt | None = None
+    iterate_scale: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
         want_active_rows(self.active_rows, self.rows)
@@ -135,7 +137,15 @@ class ExplicitGradient:
         Returns:
             Prompts (B, T, n+1) and gradients, (B, n), or (B, N+1, n) where every token emits.
         """
-        problem = gaussian(batch, self.rows, self.n, generator=generator, dtype=dtype, active_rows=self.active_rows)
+        problem = gaussian(
+            batch,
+            self.rows,
+            self.n,
+            generator=generator,
+            dtype=dtype,
+            active_rows=self.active_rows,
+            iterate_scale=self.iterate_scale,
+        )
         return Example(layout.write(problem, query=self.query, repeats=self.repeats), self._target(problem))
 
     def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:

@@ -84,6 +84,7 @@ class GradientDescent:
         query: Whether the iterate stands before the rows or after them.
         repeats: How many times over the prompt is written.
         active_rows: Rows of a problem that are not zero; None for all. See `drawing`.
+        iterate_scale: Standard deviation of the entries of x₀. See `drawing`.
     """
 
     kind: Literal["gradient-descent"] = "gradient-descent"
@@ -94,6 +95,7 @@ class GradientDescent:
     query: Query = "first"
     repeats: Repeats = 1
     active_rows: PositiveInt | None = None
+    iterate_scale: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
         want_active_rows(self.active_rows, self.rows)
@@ -159,7 +161,15 @@ class GradientDescent:
         Returns:
             Prompts (B, T, n+1) and iterates x_k (B, n).
         """
-        problem = gaussian(batch, self.rows, self.n, generator=generator, dtype=dtype, active_rows=self.active_rows)
+        problem = gaussian(
+            batch,
+            self.rows,
+            self.n,
+            generator=generator,
+            dtype=dtype,
+            active_rows=self.active_rows,
+            iterate_scale=self.iterate_scale,
+        )
         target = descend(problem, steps=self.steps, step_size=self.step_size)[:, -1]
         return Example(layout.write(problem, query=self.query, repeats=self.repeats), target)
 

@@ -55,6 +55,7 @@ class Adam:
         threshold: Gradient signal below which the rate is divided by the factor, not multiplied.
         smallest_rate: Below which the gradient signal does not take the rate.
         active_rows: Rows of the training problems that are not zero; None draws them as the task does.
+        iterate_scale: Standard deviation of their x₀; None draws it as the task does.
         unroll: Loops of the model and steps of the task while this phase lasts; None for all.
     """
 
@@ -77,7 +78,22 @@ class Adam:
     threshold: Annotated[float, Field(ge=-1, le=1)] = 0.9
     smallest_rate: PositiveFloat = 1e-10
     active_rows: PositiveInt | None = None
+    iterate_scale: PositiveFloat | None = None
     unroll: PositiveInt | None = None
+
+    def eased(self, task: Any) -> Any:
+        """What it draws its problems from.
+
+        Args:
+            task: What the model shall do in the end.
+
+        Returns:
+            The task, as easy as the settings say.
+
+        Raises:
+            ValueError: If the task has no such choice.
+        """  # noqa: DOC502 - raised by what this calls
+        return eased(task, active_rows=self.active_rows, iterate_scale=self.iterate_scale)
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "AdamRun":
         """Begin.
@@ -126,7 +142,7 @@ class AdamRun:
     def __init__(self, config: Adam, objective: Objective, theta: torch.Tensor, place: Place) -> None:
         self.config, self.objective, self.place = config, objective, place
         self.step, self.outcome = 0, None
-        self._task = objective.task if config.active_rows is None else eased(objective.task, config.active_rows)
+        self._task = config.eased(objective.task)
         self._parameter = torch.nn.Parameter(theta.clone())
         self._optimizer = torch.optim.Adam(
             [self._parameter], lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps

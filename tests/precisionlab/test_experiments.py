@@ -10,7 +10,7 @@ import torch
 
 import precisionlab
 from precisionlab import config as configs
-from precisionlab.experiments import _STUDIES, get, ode, registry
+from precisionlab.experiments import _STUDIES, get, levenberg_marquardt_ablation, ode, registry, self_term_plateau
 from precisionlab.models import Backbone
 from precisionlab.precision import DTYPES
 from precisionlab.runs import RunConfig
@@ -19,6 +19,7 @@ from precisionlab.tasks.exact_least_squares import solve
 
 STUDIES = {name: importlib.import_module(f"precisionlab.experiments.{name}") for name in _STUDIES}
 TABLES = {name: module for name, module in STUDIES.items() if hasattr(module, "cells")}
+ABLATIONS = {"levenberg_marquardt_ablation": levenberg_marquardt_ablation}
 
 
 @pytest.mark.parametrize("name", sorted(registry()))
@@ -75,10 +76,11 @@ def _made_up(module: ModuleType) -> pd.DataFrame:
     ])
 
 
-@pytest.mark.parametrize("name", sorted(TABLES))
+@pytest.mark.parametrize("name", sorted(TABLES | ABLATIONS))
 def test_a_study_writes_its_page(name: str, tmp_path: Path) -> None:
     options = {"problems": 8} if name == "in_context" else {}
-    TABLES[name].write(_made_up(TABLES[name]), tmp_path, f"python -m {name}", **options)
+    module = (TABLES | ABLATIONS)[name]
+    module.write(_made_up(module), tmp_path, f"python -m {name}", **options)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# ")
     assert f"python -m {name}" in text
@@ -95,6 +97,43 @@ def test_a_conclusion_follows_the_table() -> None:
     assert "none off is worse" in ablation.conclusion(better)
     worse = _made_up(ablation).iloc[::-1].assign(test_mse=_made_up(ablation)["test_mse"].to_numpy())
     assert "times as high" in ablation.conclusion(ablation.summary(worse))
+
+
+def test_the_variants_of_a_phase_start_from_the_same_weights() -> None:
+    first, *others = (cell.experiment for cell in levenberg_marquardt_ablation.cells())
+    assert {len(one.phases) for one in others} == {2}
+    assert all((one.task, one.model, one.phases[0]) == (first.task, first.model, first.phases[0]) for one in others)
+
+
+def test_a_model_that_cannot_tell_the_iterate_from_a_row_is_found_on_the_plateau() -> None:
+    n, rows, problems = 4, 12, 20_000
+    generator = torch.Generator().manual_seed(0)
+    x0, other = torch.randn(2, problems, n, dtype=torch.float64, generator=generator)
+    error = x0 * (x0.square().sum(dim=-1, keepdim=True) - (n + 2)) / (rows + 1)
+    c, share = self_term_plateau.self_term(error, x0, rows)
+    assert abs(c - 1) <= 8 * n * torch.finfo(torch.float64).eps
+    assert abs(share - 1) <= 8 * n * torch.finfo(torch.float64).eps
+    squares = error.square().mean(dim=-1)
+    # Four standard errors of a mean.
+    assert abs(squares.mean() - self_term_plateau.plateau(n, rows)) <= 4 * squares.std() / problems**0.5
+    _, share = self_term_plateau.self_term(other, x0, rows)
+    assert share < 1 / problems**0.5
+
+
+def test_the_page_on_the_plateau_is_written(tmp_path: Path) -> None:
+    row = {"n": 5, "rows": 20, "seed": 0, "test_mse": 1e-2, "plateau": 3e-2, "share": 0.5, "seconds": 1.0}
+    scales = zip(self_term_plateau.SCALES, (1.0, 0.01), strict=True)
+    results = pd.DataFrame([row | {"x0_scale": scale, "coefficient": c} for scale, c in scales])
+    self_term_plateau.write(results, tmp_path, "python -m plateau")
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "0 of 1 models tell x₀ from a row; 1 of 1 where x₀ is 2 times as long" in text
+
+
+def test_the_plateau_is_measured_with_the_registered_model() -> None:
+    for n, name in self_term_plateau.NAMES.items():
+        experiment = self_term_plateau.recipe(n, 2.0)
+        assert (experiment.task, experiment.model) == (get(name).task, get(name).model)
+        assert len(experiment.phases) == 1
 
 
 def test_equations_are_solved_to_rounding_by_least_squares_and_not_by_zero() -> None:

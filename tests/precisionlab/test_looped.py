@@ -84,6 +84,29 @@ def test_a_phase_may_train_on_fewer_rows_than_it_is_judged_on() -> None:
     assert (objective.batch(Stream.VALIDATION, size=8).prompt[:, 1:] != 0).all()
 
 
+@given(scale=st.floats(0.1, 10.0), seed=st.integers(0, 2**31))
+def test_only_the_iterate_is_scaled(scale: float, seed: int) -> None:
+    plain, scaled = (
+        gaussian(
+            4, 6, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, active_rows=2, iterate_scale=s
+        )
+        for s in (1.0, scale)
+    )
+    assert torch.equal(plain.A, scaled.A)
+    assert torch.equal(plain.b, scaled.b)
+    assert torch.equal(scaled.x, scale * plain.x)
+
+
+@pytest.mark.parametrize("task", [ExplicitGradient(), GradientDescent(steps=2)])
+def test_adam_draws_what_its_settings_say(task: ExplicitGradient | GradientDescent) -> None:
+    eased = Adam(active_rows=6, iterate_scale=2.0).eased(task)
+    assert eased == replace(task, active_rows=6, iterate_scale=2.0)
+    assert Adam().eased(task) == task
+    drawn = eased.sample(64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    plain = replace(task, active_rows=6).sample(64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.equal(drawn.prompt[:, 0], 2 * plain.prompt[:, 0])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -99,7 +122,15 @@ def test_a_phase_may_train_on_fewer_rows_than_it_is_judged_on() -> None:
                 "model": ModelConfig(positions="none", reads="all"),
                 "phases": (Adam(active_rows=2),),
             },
-            "active_rows: the task 'newton-schulz' draws no rows",
+            "active_rows: the task 'newton-schulz' has no such choice",
+        ),
+        (
+            {
+                "task": NewtonSchulz(),
+                "model": ModelConfig(positions="none", reads="all"),
+                "phases": (Adam(iterate_scale=2.0),),
+            },
+            "iterate_scale: the task 'newton-schulz' has no such choice",
         ),
     ],
 )
