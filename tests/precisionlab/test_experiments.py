@@ -1,6 +1,7 @@
 """Every registered experiment builds and goes into its file and back; every study makes its page from its table."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -10,11 +11,19 @@ import torch
 
 import precisionlab
 from precisionlab import config as configs
-from precisionlab.experiments import _STUDIES, get, levenberg_marquardt_ablation, ode, registry, self_term_plateau
+from precisionlab.experiments import (
+    _STUDIES,
+    get,
+    jacobian_spectrum,
+    levenberg_marquardt_ablation,
+    ode,
+    registry,
+    self_term_plateau,
+)
 from precisionlab.models import Backbone
 from precisionlab.precision import DTYPES
 from precisionlab.runs import RunConfig
-from precisionlab.tasks import Ode
+from precisionlab.tasks import ExplicitGradient, Ode
 from precisionlab.tasks.exact_least_squares import solve
 
 STUDIES = {name: importlib.import_module(f"precisionlab.experiments.{name}") for name in _STUDIES}
@@ -134,6 +143,28 @@ def test_the_plateau_is_measured_with_the_registered_model() -> None:
         experiment = self_term_plateau.recipe(n, 2.0)
         assert (experiment.task, experiment.model) == (get(name).task, get(name).model)
         assert len(experiment.phases) == 1
+
+
+def test_the_rank_is_that_of_the_jacobian(tmp_path: Path) -> None:
+    n, width = 2, 4
+    run = precisionlab.train(
+        replace(get("linear-attention/explicit-gradient"), task=ExplicitGradient(n=n, rows=3)),
+        progress=False,
+        time_limit=1e-9,
+        **{"phases.adam.steps": 1, "batch": 4, "width": width},
+    )
+    values = jacobian_spectrum.spectrum(run, residuals=2.0)
+    parameters = run.card.parameters
+    assert len(values) == parameters
+    assert values[0] == 1
+    row = jacobian_spectrum.measured("tiny", values, parameters)
+    # Keys and queries of a head change together by any invertible matrix, as values and output projection do, and the
+    # gradient of no such change is felt: two (w/h)² directions for each of two heads in each of two layers, at least.
+    free = 2 * (width // 2) ** 2 * 2 * 2
+    assert 0 < row["stiff"] <= row["seen squared"] <= row["rank"] <= parameters - free
+    curves = pd.DataFrame([{"model": "tiny", "place": i + 1, "value": float(v)} for i, v in enumerate(values)])
+    jacobian_spectrum.write(pd.DataFrame([row]), curves, tmp_path, "python -m spectrum")
+    assert f"{row['rank']} of {parameters} directions" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_equations_are_solved_to_rounding_by_least_squares_and_not_by_zero() -> None:
