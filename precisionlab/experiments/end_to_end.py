@@ -27,7 +27,7 @@ PAPER_MSE = {1: 0.13, 2: 1.8e-3, 4: 1.1e-5, 8: 3.0e-8, 12: 2.9e-9, 16: 8.8e-10, 
 DEPTHS = (1, 2, 4, 8)
 FIXED_DEPTHS, FIXED_CONDITION = (2, 4), 5.0
 N, ROWS, WIDTH = 2, 6, 16
-STEPS, BATCH = 1000, 128
+STEPS, BATCH = 4000, 128
 GAUSSIAN, FIXED, PAPER = "A ~ N(0, I)", f"κ = {FIXED_CONDITION:g}", "the paper's, A ~ N(0, I)"
 COMMAND = "python -m precisionlab.experiments.end_to_end"
 
@@ -45,7 +45,7 @@ def laptop(depth: int, *, condition: float | None = None) -> Experiment:
     return Experiment(
         name=f"end-to-end/depth-{depth}" + ("" if condition is None else f"-condition-{condition:g}"),
         summary=f"A Transformer of depth {depth} emits the least-squares solution (n = {N}, N = {ROWS})",
-        cost="less than a minute on one core",
+        cost="1 to 10 minutes on one core, by depth",
         task=LeastSquares(n=N, rows=ROWS, condition=condition),
         model=ModelConfig(
             mixer="softmax",

@@ -25,7 +25,7 @@ def linear_attention(steps: int) -> Experiment:
     """
     return Experiment(
         name=f"linear-attention/gradient-descent-{steps}",
-        summary=f"Linear attention, looped, emits the iterate after {steps} steps of gradient descent (n = 5, N = 20)",
+        summary=_summary("Linear attention", steps),
         cost="about 30 s on 2 cores",
         task=GradientDescent(n=5, rows=20, steps=steps),
         model=ModelConfig(mixer="linear-attention", width=16, layers=2, heads=2, loops=steps),
@@ -45,7 +45,7 @@ def gated_convolution(steps: int) -> Experiment:
     """
     return Experiment(
         name=f"gated-conv/gradient-descent-{steps}",
-        summary=f"Gated convolution, looped, emits the iterate after {steps} steps of gradient descent (n = 5, N = 20)",
+        summary=_summary("Gated convolution", steps),
         cost="about 7 min on one core",
         task=GradientDescent(n=5, rows=20, steps=steps),
         model=ModelConfig(
@@ -67,6 +67,11 @@ def gated_convolution(steps: int) -> Experiment:
         ),
         attempts=4,
     )
+
+
+def _summary(mixer: str, steps: int) -> str:
+    count = "1 step" if steps == 1 else f"{steps} steps"
+    return f"{mixer}, looped, emits the iterate after {count} of gradient descent (n = 5, N = 20)"
 
 
 EXPERIMENTS = (*(linear_attention(steps) for steps in STEPS), *(gated_convolution(steps) for steps in STEPS))

@@ -2,8 +2,9 @@
 
     python -m precisionlab.experiments.softmax_explicit_gradient --out reports/softmax
 
-Recipe × dtype: the paper's Adam, the laboratory's Adam alone, and the same followed by Levenberg–Marquardt. The model
-is the paper's but for its width: three layers of attention, no perceptron, no LayerNorm, learned positions.
+Recipe × dtype: the paper's Adam, the laboratory's Adam alone, and the same followed by Levenberg–Marquardt, on batches
+of the size that serves polynomial models and on larger ones. The model is the paper's but for its width: three layers
+of attention, no perceptron, no LayerNorm, learned positions.
 """
 
 import argparse
@@ -26,11 +27,13 @@ Dtype = Literal["float32", "float64"]
 DTYPES: tuple[Dtype, ...] = ("float64", "float32")
 ADAM = Adam(steps=1000, learning_rate=3e-3, schedule="cosine")
 PAPER, FIRST, SECOND = "the paper's Adam", "Adam, cosine", "Adam, then Levenberg–Marquardt"
+LARGE = "the same, 4 residuals a parameter"
 RECIPES = {
     # Rate and period are scaled to a thousand steps of 128 problems; the paper takes 2.5 million of 1,024.
     PAPER: (paper_adam(steps=1000, batch=128, learning_rate=3e-3, period=100),),
     FIRST: (ADAM,),
     SECOND: (ADAM, GaussNewton(steps=20, stall=10)),
+    LARGE: (ADAM, GaussNewton(steps=40, stall=40, residuals=4.0)),
 }
 PAPER_MSE = {"explicit gradient, trained gated convolution": 1e-13, "softmax attention iterated 100 times": 1.3e-2}
 """What the paper reports; of the softmax model's own gradient it gives no figure."""
