@@ -6,13 +6,16 @@ One layer emits Σ a_i (a_i·x₀ − b_i) but for what token 0 adds to its own 
 
     c x₀ (‖x₀‖² − (n + 2))/(N + 1),    c = 1,    of mean square 2 (n + 2)/(N + 1)²
 
-of it. Adam alone, on problems drawn as the paper's and on problems whose x₀ is twice as long; then c, by least squares
-on the errors of fresh problems, and the share of the mean squared error that is this term.
+of it. Adam alone, by learning rate and number of active rows, on problems drawn as the paper's and on problems whose x₀
+is twice as long; then c, by least squares on the errors of fresh problems, and the share of the mean squared error that
+is this term.
 """
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -29,11 +32,9 @@ from precisionlab.training.adam import Adam
 from precisionlab.training.objective import Stream
 from precisionlab.training.trainer import Progress
 
-NAMES = {
-    5: "linear-attention/explicit-gradient",
-    10: "linear-attention/explicit-gradient-10",
-    20: "linear-attention/explicit-gradient-20",
-}
+NAMES = {10: "linear-attention/explicit-gradient-10", 20: "linear-attention/explicit-gradient-20"}
+SETTINGS = ((10, 1e-2, 10), (10, 3e-3, 10), (20, 1e-2, 20), (20, 3e-3, 20), (20, 1e-2, 4))
+"""Unknowns, learning rate, active rows."""
 SCALES = (1.0, 2.0)
 SEEDS = range(3)
 STEPS, PROBLEMS = 1500, 4096
@@ -55,20 +56,21 @@ def plateau(n: int, rows: int) -> float:
     return 2 * (n + 2) / (rows + 1) ** 2
 
 
-def recipe(n: int, scale: float) -> Experiment:
+def recipe(n: int, rate: float, active: int, scale: float) -> Experiment:
     """Adam alone, on the registered model.
 
     Args:
         n: Unknowns, a key of `NAMES`.
+        rate: Learning rate.
+        active: Rows of the training problems that are not zero.
         scale: Standard deviation of x₀'s entries in training.
 
     Returns:
         The experiment.
     """
     registered = get(NAMES[n])
-    (adam,) = (phase for phase in registered.phases if isinstance(phase, Adam))
-    alone = replace(adam, steps=STEPS, schedule="cosine", until=None, iterate_scale=scale)
-    return replace(registered, phases=(alone,), attempts=1)
+    adam = Adam(steps=STEPS, learning_rate=rate, schedule="cosine", active_rows=active, iterate_scale=scale)
+    return replace(registered, phases=(adam,), attempts=1)
 
 
 def self_term(error: torch.Tensor, x0: torch.Tensor, rows: int) -> tuple[float, float]:
@@ -88,11 +90,11 @@ def self_term(error: torch.Tensor, x0: torch.Tensor, rows: int) -> tuple[float, 
     return float(c), float((c * term).square().sum() / error.square().sum())
 
 
-def measure(n: int, scale: float, seed: int) -> dict[str, float]:
-    """Train, and take the error apart.
+def measure(setting: tuple[int, float, int], scale: float, seed: int) -> dict[str, float]:
+    """Train on one thread, and take the error apart.
 
     Args:
-        n: Unknowns.
+        setting: One of `SETTINGS`.
         scale: Standard deviation of x₀'s entries in training.
         seed: Of the run.
 
@@ -102,12 +104,15 @@ def measure(n: int, scale: float, seed: int) -> dict[str, float]:
     Raises:
         TypeError: If the registered task is another.
     """
-    experiment = recipe(n, scale)
+    n, rate, active = setting
+    experiment = recipe(n, rate, active, scale)
+    torch.set_num_threads(1)
     if not isinstance(task := experiment.task, ExplicitGradient):
         raise TypeError(f"{experiment.name}: want the explicit gradient, got {task.kind}")
     objective = Objective(experiment.model, task, dtype=torch.float64, device="cpu", seed=seed)
     progress = Progress()
-    fit(objective, experiment.phases, attempts=1, progress=progress)
+    with math_flags():
+        fit(objective, experiment.phases, attempts=1, progress=progress)
     assert progress.phase_state is not None
     theta = torch.as_tensor(progress.phase_state["theta"])  # where it ended, not the best on the way
     fresh = objective.batch(Stream.TEST, size=PROBLEMS)
@@ -117,6 +122,8 @@ def measure(n: int, scale: float, seed: int) -> dict[str, float]:
     return {
         "n": n,
         "rows": task.rows,
+        "learning_rate": rate,
+        "active_rows": active,
         "x0_scale": scale,
         "seed": seed,
         "test_mse": objective.test_mse(theta, PROBLEMS),
@@ -136,13 +143,29 @@ def conclusion(results: pd.DataFrame) -> str:
     Returns:
         The page's title.
     """
-    left = results.assign(left=results["coefficient"].abs() < LEFT).groupby("x0_scale")["left"]
-    counts = {scale: f"{int(group.sum())} of {len(group)}" for scale, group in left}
-    plain, longer = SCALES
+    rows = results.assign(left=results["coefficient"].abs() < LEFT)
+    plain, longer = (rows.loc[rows["x0_scale"] == scale, "left"] for scale in SCALES)
     return (
-        f"After {STEPS:,} steps of Adam {counts[plain]} models tell x₀ from a row; "
-        f"{counts[longer]} where x₀ is {longer:g} times as long"
+        f"After {STEPS:,} steps of Adam {int(plain.sum())} of {len(plain)} models tell x₀ from a row, "
+        f"{int(longer.sum())} of {len(longer)} where x₀ is {SCALES[1]:g} times as long"
     )
+
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """The table by setting and length of x₀.
+
+    Args:
+        results: A row a training.
+
+    Returns:
+        How many left the plateau, and the median, smallest and largest test MSE.
+    """
+    groups = results.assign(left=results["coefficient"].abs() < LEFT).groupby(
+        ["n", "learning_rate", "active_rows", "x0_scale"], sort=False
+    )
+    errors = groups["test_mse"].agg(["median", "min", "max"])
+    counts = groups["left"].agg(["sum", "size"]).set_axis(["left the plateau", "seeds"], axis=1)
+    return pd.concat([groups["plateau"].first(), counts, errors], axis=1).reset_index()
 
 
 def write(results: pd.DataFrame, out: Path, command: str) -> None:
@@ -154,6 +177,13 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
         command: What makes it.
     """
     title = conclusion(results)
+    shown = results.assign(
+        series="x₀ × " + results["x0_scale"].map("{:g}".format),
+        setting=[
+            f"n = {n}, rate {rate:g}, {active} rows"
+            for n, rate, active in zip(results["n"], results["learning_rate"], results["active_rows"], strict=True)
+        ],
+    )
     formats = {"test_mse": ".1e", "plateau": ".1e", "coefficient": ".3f", "share": ".1%", "seconds": ".0f"}
     write_page(
         out,
@@ -161,14 +191,13 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
         sections=[
             Figure(
                 name="plateau",
-                frame=results.assign(series="x₀ × " + results["x0_scale"].map("{:g}".format)),
-                x="n",
+                frame=shown,
+                x="setting",
                 y="test_mse",
                 series="series",
                 title=title,
                 caption="Test MSE on 4,096 problems drawn as the paper's, after Adam alone. The lines are the plateau, "
                 "2 (n + 2)/(N + 1)².",
-                x_label="unknowns, n",
                 y_label="test MSE",
                 lines={
                     f"plateau, n = {n:g}": float(value) for n, value in results.groupby("n")["plateau"].first().items()
@@ -176,19 +205,26 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
                 joined=False,
             ),
             Table(
+                name="summary",
+                frame=summary(results),
+                title="By setting",
+                caption=f"left the plateau: c below {LEFT:g}. x0_scale and active_rows: in training alone.",
+                formats={"plateau": ".1e", "median": ".1e", "min": ".1e", "max": ".1e", "learning_rate": "g"},
+            ),
+            Table(
                 name="all",
                 frame=results,
                 title="Every training",
                 caption="coefficient: c, 1 on the plateau and 0 in a solution. share: of the test MSE that is the "
-                "term. x0_scale: in training alone.",
+                "term.",
                 formats=formats,
             ),
             Text(
                 title="What it means",
                 body="The term is cubic in x₀, and the gradient affine: what is small beside the target at the length "
-                "that the paper draws is not at twice that. The larger the problem the smaller the term, so it is the "
-                "large ones that need the longer x₀. What solves the problems of a longer x₀ exactly solves all, and "
-                "Levenberg–Marquardt sees the paper's alone (docs/precision.md).",
+                "that the paper draws is not at twice that. Fewer active rows make the rows longer and the term "
+                "smaller beside them; a smaller rate moves the positions less. What solves the problems of a longer x₀ "
+                "exactly solves all, and Levenberg–Marquardt sees the paper's alone (docs/precision.md).",
             ),
         ],
         spread=f"{len(SEEDS)} seeds a row of n and x₀, every one in the table",
@@ -202,12 +238,14 @@ def main() -> None:
     """Train, measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("reports/self-term-plateau"))
+    parser.add_argument("--processes", type=int, default=1)
     arguments = parser.parse_args()
-    rows = []
-    with math_flags():
-        for n, scale, seed in product(NAMES, SCALES, SEEDS):
-            rows.append(measure(n, scale, seed))
-            print(rows[-1], flush=True)
+    # Spawned, not forked: torch's threads do not survive a fork.
+    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
+        rows = []
+        for row in pool.map(measure, *zip(*product(SETTINGS, SCALES, SEEDS), strict=True)):
+            rows.append(row)
+            print(row, flush=True)
     results = pd.DataFrame(rows)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_atomically(arguments.out / "results.csv", results.to_csv(index=False).encode())

@@ -84,4 +84,4 @@ def eased(task: Any, **easings: float | None) -> Any:
     for name in asked:
         if not hasattr(task, name):
             raise ValueError(f"{name}: the task {task.kind!r} has no such choice")
-    return dataclasses.replace(task, **asked)
+    return dataclasses.replace(task, **asked) if asked else task

@@ -130,19 +130,29 @@ def test_a_model_that_cannot_tell_the_iterate_from_a_row_is_found_on_the_plateau
 
 
 def test_the_page_on_the_plateau_is_written(tmp_path: Path) -> None:
-    row = {"n": 5, "rows": 20, "seed": 0, "test_mse": 1e-2, "plateau": 3e-2, "share": 0.5, "seconds": 1.0}
+    row = {
+        "n": 5,
+        "rows": 20,
+        "learning_rate": 1e-2,
+        "active_rows": 5,
+        "seed": 0,
+        "test_mse": 1e-2,
+        "plateau": 3e-2,
+        "share": 0.5,
+        "seconds": 1.0,
+    }
     scales = zip(self_term_plateau.SCALES, (1.0, 0.01), strict=True)
     results = pd.DataFrame([row | {"x0_scale": scale, "coefficient": c} for scale, c in scales])
     self_term_plateau.write(results, tmp_path, "python -m plateau")
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "0 of 1 models tell x₀ from a row; 1 of 1 where x₀ is 2 times as long" in text
+    assert "0 of 1 models tell x₀ from a row, 1 of 1 where x₀ is 2 times as long" in text
 
 
 def test_the_plateau_is_measured_with_the_registered_model() -> None:
     for n, name in self_term_plateau.NAMES.items():
-        experiment = self_term_plateau.recipe(n, 2.0)
+        experiment = self_term_plateau.recipe(n, 1e-2, n, 2.0)
         assert (experiment.task, experiment.model) == (get(name).task, get(name).model)
-        assert len(experiment.phases) == 1
+        assert experiment.phases == get(name).phases[:1]
 
 
 def test_the_rank_is_that_of_the_jacobian(tmp_path: Path) -> None:
