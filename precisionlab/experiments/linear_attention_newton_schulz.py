@@ -14,17 +14,13 @@ from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 from precisionlab.training.snap import Snap
 
-ADAM = Adam(steps=500, batch=32)
 
-
-def _experiment(
-    name: str, *, n: int, width: int, residuals: float, cost: str, rows: int = 20, adam: Adam = ADAM
-) -> Experiment:
+def _experiment(name: str, *, n: int, width: int, residuals: float, cost: str) -> Experiment:
     return Experiment(
         name=name,
         summary=f"Linear attention emits the Newton–Schulz step X (2I − A X) (n = {n}, any number of rows)",
         cost=cost,
-        task=NewtonSchulz(n=n, rows=rows),
+        task=NewtonSchulz(n=n, rows=20),
         model=ModelConfig(
             mixer="linear-attention",
             width=width,
@@ -34,7 +30,7 @@ def _experiment(
             reads="all",
             normalise="none",
         ),
-        phases=(adam, GaussNewton(residuals=residuals), Snap()),
+        phases=(Adam(steps=500, batch=32), GaussNewton(residuals=residuals), Snap()),
         attempts=4,
     )
 
@@ -42,13 +38,4 @@ def _experiment(
 EXPERIMENTS = (
     _experiment("linear-attention/newton-schulz", n=5, width=12, residuals=2.0, cost="about 5 s on 2 cores"),
     _experiment("linear-attention/newton-schulz-16", n=16, width=32, residuals=0.8, cost="about 3 min on 2 cores"),
-    _experiment(
-        "linear-attention/newton-schulz-24",
-        n=24,
-        width=48,
-        residuals=0.8,
-        cost="about 15 min on one core",
-        rows=28,
-        adam=Adam(steps=1500, batch=32, learning_rate=3e-3, schedule="cosine"),
-    ),
 )
