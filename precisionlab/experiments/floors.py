@@ -117,7 +117,9 @@ def main() -> None:
     arguments = parser.parse_args()
     table = arguments.out / "results.csv"
     run(cells(arguments.only, arguments.runs), table, processes=arguments.processes, threads=arguments.threads)
-    write(pd.read_csv(table), arguments.out, f"python -m precisionlab.experiments.floors --out {arguments.out}")
+    order = list(SEEDS).index
+    results = pd.read_csv(table).sort_values("experiment", key=lambda names: names.map(order), kind="stable")
+    write(results, arguments.out, f"python -m precisionlab.experiments.floors --out {arguments.out}")
 
 
 if __name__ == "__main__":
