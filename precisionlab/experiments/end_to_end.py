@@ -6,13 +6,12 @@ Softmax attention, LayerNorm and a perceptron of four times the width, in float3
 8; and at condition number 5. The laptop's problems have 2 unknowns and 6 rows, the paper's 5 and 20.
 """
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.experiments.study import Cell, run
+from precisionlab.experiments.study import Cell, main
 from precisionlab.models import ModelConfig
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
@@ -186,15 +185,5 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
     )
 
 
-def main() -> None:
-    """Run the study, or what of it is missing, and write its page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("reports/end-to-end"))
-    parser.add_argument("--processes", type=int, default=1)
-    arguments = parser.parse_args()
-    results = run(cells(), arguments.out / "results.csv", processes=arguments.processes)
-    write(results, arguments.out, f"{COMMAND} --out {arguments.out}")
-
-
 if __name__ == "__main__":
-    main()
+    main(cells, write, command=COMMAND, out="reports/end-to-end", description=__doc__)

@@ -7,14 +7,13 @@ same kind of prompts, least squares, ridge regression and gradient descent. A po
 linear attention can only bring together by their positions: its width has to hold one for each token.
 """
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.experiments.study import Cell, run
+from precisionlab.experiments.study import Cell, main
 from precisionlab.models import ModelConfig
 from precisionlab.precision import environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
@@ -205,15 +204,5 @@ def write(results: pd.DataFrame, out: Path, command: str, *, problems: int = PRO
     )
 
 
-def main() -> None:
-    """Run the study, or what of it is missing, and write its page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("reports/in-context"))
-    parser.add_argument("--processes", type=int, default=1)
-    arguments = parser.parse_args()
-    results = run(cells(), arguments.out / "results.csv", processes=arguments.processes)
-    write(results, arguments.out, f"{COMMAND} --out {arguments.out}")
-
-
 if __name__ == "__main__":
-    main()
+    main(cells, write, command=COMMAND, out="reports/in-context", description=__doc__)

@@ -7,14 +7,13 @@ by the old Jacobian; without excursions; with neither, which is plain descent; a
 0.55 a parameter that it takes.
 """
 
-import argparse
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.experiments.study import Cell, run
+from precisionlab.experiments.study import Cell, main
 from precisionlab.models import ModelConfig
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
@@ -158,15 +157,5 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
     )
 
 
-def main() -> None:
-    """Run the study, or what of it is missing, and write its page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("reports/levenberg-marquardt"))
-    parser.add_argument("--processes", type=int, default=1)
-    arguments = parser.parse_args()
-    results = run(cells(), arguments.out / "results.csv", processes=arguments.processes)
-    write(results, arguments.out, f"{COMMAND} --out {arguments.out}")
-
-
 if __name__ == "__main__":
-    main()
+    main(cells, write, command=COMMAND, out="reports/levenberg-marquardt", description=__doc__)

@@ -6,7 +6,6 @@ A table of mixer × operation × depth × LayerNorm × dtype. The laboratory's r
 4 dimensions and 6 points, which two cores finish; `PAPER` has the paper's 20 dimensions, 40 points and recipe.
 """
 
-import argparse
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.experiments.study import Cell, run
+from precisionlab.experiments.study import Cell, main
 from precisionlab.models import ModelConfig
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
@@ -201,15 +200,11 @@ def _wanted(operation: str, model: str, depth: int, norm: bool, dtype: str) -> b
     return depth <= 2 and dtype == "float64"
 
 
-def main() -> None:
-    """Run the study, or what of it is missing, and write its page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("reports/primitives"))
-    parser.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args()
-    results = run(cells(), arguments.out / "results.csv", processes=arguments.processes)
-    write(results, arguments.out, f"python -m precisionlab.experiments.primitives --out {arguments.out}")
-
-
 if __name__ == "__main__":
-    main()
+    main(
+        cells,
+        write,
+        command="python -m precisionlab.experiments.primitives",
+        out="reports/primitives",
+        description=__doc__,
+    )

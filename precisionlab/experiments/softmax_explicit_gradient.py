@@ -7,7 +7,6 @@ of the size that serves polynomial models and on larger ones. The model is the p
 of attention, no perceptron, no LayerNorm, learned positions.
 """
 
-import argparse
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,7 @@ from typing import Literal
 import pandas as pd
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.experiments.study import Cell, run
+from precisionlab.experiments.study import Cell, main
 from precisionlab.models import ModelConfig
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
@@ -186,15 +185,5 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
     )
 
 
-def main() -> None:
-    """Run the study, or what of it is missing, and write its page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("reports/softmax"))
-    parser.add_argument("--processes", type=int, default=1)
-    arguments = parser.parse_args()
-    results = run(cells(), arguments.out / "results.csv", processes=arguments.processes)
-    write(results, arguments.out, f"{COMMAND} --out {arguments.out}")
-
-
 if __name__ == "__main__":
-    main()
+    main(cells, write, command=COMMAND, out="reports/softmax", description=__doc__)

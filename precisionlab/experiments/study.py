@@ -4,7 +4,8 @@ A cell is an experiment with a seed and the labels that tell it from the others.
 the table yet, and writes the table after every one: a study that is stopped goes on where it was.
 """
 
-from collections.abc import Mapping, Sequence
+import argparse
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -69,6 +70,31 @@ def run(cells: Sequence[Cell], table: Path, *, processes: int = 2, threads: int 
             frame = pd.DataFrame([*others, *(rows[_key(cell)] for cell in cells if _key(cell) in rows)])
             write_atomically(table, frame.to_csv(index=False).encode())
     return pd.DataFrame([rows[_key(cell)] for cell in cells])
+
+
+def main(
+    cells: Callable[[], Sequence[Cell]],
+    write: Callable[[pd.DataFrame, Path, str], None],
+    *,
+    command: str,
+    out: str,
+    description: str | None,
+) -> None:
+    """A study as a command: run what its table lacks, and write its page.
+
+    Args:
+        cells: The study.
+        write: Writes the page, given the results, its folder and what makes it.
+        command: What runs the module.
+        out: The page's folder, where no other is given.
+        description: For the help.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--processes", type=int, default=1)
+    arguments = parser.parse_args()
+    results = run(cells(), arguments.out / "results.csv", processes=arguments.processes)
+    write(results, arguments.out, f"{command} --out {arguments.out}")
 
 
 def _trained(cell: Cell, threads: int) -> Row:
