@@ -2,8 +2,9 @@
 
     python -m precisionlab.experiments.levenberg_marquardt_ablation --out reports/levenberg-marquardt
 
-Every variant goes on from the same weights, those that Adam leaves of each seed: the whole phase; without corrections
-by the old Jacobian; without excursions; with neither, which is plain descent; and with fewer or more residuals than the
+Every variant goes on from the same weights, those that Adam leaves of each seed: early, at the first validation error
+below 1e-2, or late, after a thousand steps, at some 1e-4. The variants: the whole phase; without corrections by the old
+Jacobian; without excursions; with neither, which is plain descent; and, late, with fewer or more residuals than the
 0.55 a parameter that it takes.
 """
 
@@ -22,13 +23,17 @@ from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
 STEPS = 60
-ADAM = Adam(steps=1000, schedule="cosine", iterate_scale=2.0)
-WHOLE = "the whole phase"
+EARLY, LATE = "early", "late"
+STARTS = {
+    EARLY: Adam(steps=3000, until=1e-2, iterate_scale=2.0),
+    LATE: Adam(steps=1000, schedule="cosine", iterate_scale=2.0),
+}
+WHOLE, DESCENT = "the whole phase", "descent: with neither"
 VARIANTS = {
     WHOLE: GaussNewton(steps=STEPS),
     "without corrections": GaussNewton(steps=STEPS, corrections=0),
     "without excursions": GaussNewton(steps=STEPS, excursion=0),
-    "descent: with neither": GaussNewton(steps=STEPS, corrections=0, excursion=0),
+    DESCENT: GaussNewton(steps=STEPS, corrections=0, excursion=0),
     "0.25 residuals a parameter": GaussNewton(steps=STEPS, residuals=0.25),
     "1 residual a parameter": GaussNewton(steps=STEPS, residuals=1.0),
     "2 residuals a parameter": GaussNewton(steps=STEPS, residuals=2.0),
@@ -38,22 +43,23 @@ FLOOR = 1e-28
 COMMAND = "python -m precisionlab.experiments.levenberg_marquardt_ablation"
 
 
-def laptop(variant: str) -> Experiment:
+def laptop(start: str, variant: str) -> Experiment:
     """One cell.
 
     Args:
+        start: One of `STARTS`.
         variant: One of `VARIANTS`.
 
     Returns:
         The experiment.
     """
     return Experiment(
-        name=f"levenberg-marquardt/{list(VARIANTS).index(variant)}",
+        name=f"levenberg-marquardt/{start}-{list(VARIANTS).index(variant)}",
         summary=f"Linear attention emits the least-squares gradient (n = 5, N = 20), by {variant}",
         cost="less than a minute on one core",
         task=ExplicitGradient(n=5, rows=20),
         model=ModelConfig(mixer="linear-attention", width=16, layers=2, heads=2),
-        phases=(ADAM, VARIANTS[variant]),
+        phases=(STARTS[start], VARIANTS[variant]),
         attempts=1,
     )
 
@@ -62,11 +68,13 @@ def cells() -> list[Cell]:
     """The study.
 
     Returns:
-        A cell for each variant and seed.
+        A cell for each variant and seed, late; early, for those that differ in more than the size of the batch.
     """
+    early = [variant for variant, phase in VARIANTS.items() if phase.residuals == VARIANTS[WHOLE].residuals]
+    pairs = [*product([EARLY], early), *product([LATE], VARIANTS)]
     return [
-        Cell(labels={"variant": variant}, experiment=laptop(variant), seed=seed)
-        for variant, seed in product(VARIANTS, SEEDS)
+        Cell(labels={"start": start, "variant": variant}, experiment=laptop(start, variant), seed=seed)
+        for (start, variant), seed in product(pairs, SEEDS)
     ]
 
 
@@ -79,7 +87,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Median, smallest and largest test MSE, how many are at the floor, and the median of the seconds.
     """
-    groups = results.groupby("variant", sort=False)
+    groups = results.groupby(["start", "variant"], sort=False)
     table = groups["test_mse"].agg(["median", "min", "max"])
     table["at the floor"] = groups["test_mse"].apply(lambda errors: int((errors <= FLOOR).sum()))
     table["seeds"] = groups.size()
@@ -96,12 +104,12 @@ def conclusion(table: pd.DataFrame) -> str:
     Returns:
         The page's title.
     """
-    rows = table.set_index("variant")
+    rows = table.set_index(["start", "variant"])
     counts = {name: f"{int(row['at the floor'])} of {int(row['seeds'])}" for name, row in rows.iterrows()}
-    descent = "descent: with neither"
     return (
-        f"{STEPS} steps of Levenberg–Marquardt take {counts[WHOLE]} starts to {FLOOR:.0e} with corrections and "
-        f"excursions, {counts[descent]} with neither"
+        f"{STEPS} steps of Levenberg–Marquardt take {counts[EARLY, WHOLE]} early starts to {FLOOR:.0e} with "
+        f"corrections and excursions, {counts[EARLY, DESCENT]} with neither; of late ones {counts[LATE, WHOLE]} and "
+        f"{counts[LATE, DESCENT]}"
     )
 
 
@@ -121,12 +129,13 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
         sections=[
             Figure(
                 name="ablation",
-                frame=results.assign(start="seed " + results["seed"].astype(str)),
+                frame=results,
                 x="variant",
                 y="test_mse",
                 series="start",
                 title=title,
-                caption="Test MSE on 4,096 fresh problems, float64; a seed's variants go on from the same weights.",
+                caption="Test MSE on 4,096 fresh problems, float64, a point a seed; all variants of a start and seed "
+                "go on from the same weights.",
                 y_label="test MSE",
                 joined=False,
             ),
@@ -151,7 +160,7 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
             ),
         ],
         spread=f"{len(SEEDS)} seeds a variant, every one in the table",
-        config={"adam steps": ADAM.steps, "x0 scale in Adam": ADAM.iterate_scale, "steps": STEPS, "width": 16},
+        config={"early": "validation MSE 1e-2", "late": "1,000 steps of Adam", "steps": STEPS, "width": 16},
         environment=environment("cpu"),
         command=command,
     )
