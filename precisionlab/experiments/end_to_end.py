@@ -44,7 +44,7 @@ def laptop(depth: int, *, condition: float | None = None) -> Experiment:
     return Experiment(
         name=f"end-to-end/depth-{depth}" + ("" if condition is None else f"-condition-{condition:g}"),
         summary=f"A Transformer of depth {depth} emits the least-squares solution (n = {N}, N = {ROWS})",
-        cost="1 to 10 minutes on one core, by depth",
+        cost="half a minute to 4 minutes on one core, by depth",
         task=LeastSquares(n=N, rows=ROWS, condition=condition),
         model=ModelConfig(
             mixer="softmax",

@@ -49,7 +49,7 @@ def laptop(mixer: str) -> Experiment:
     return Experiment(
         name=f"in-context/{mixer}",
         summary=f"{mixer} predicts each right-hand side from the points before it (n = {N}, 6 to 20 points)",
-        cost="2 to 6 minutes on one core",
+        cost="about 3 minutes on one core",
         task=InContextLeastSquares(n=N, fewest=6, every=EVERY),
         model=_model(mixer, width=WIDTH, layers=LAYERS, heads=4),
         phases=(Adam(steps=STEPS, batch=BATCH, learning_rate=3e-3, schedule="cosine"),),

@@ -38,5 +38,5 @@ def experiment(n: int, *, width: int, cost: str) -> Experiment:
 
 EXPERIMENTS = (
     experiment(10, width=26, cost="about 1 minute on one core"),
-    experiment(20, width=48, cost="about 10 minutes on one core"),
+    experiment(20, width=48, cost="12 to 18 minutes on one busy core"),
 )

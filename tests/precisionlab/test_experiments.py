@@ -115,7 +115,7 @@ def test_the_variants_of_a_phase_start_from_the_same_weights() -> None:
     assert {len(cell.experiment.phases) for cell in cells} == {2}
     assert len({(cell.experiment.task, cell.experiment.model) for cell in cells}) == 1
     starts = {(cell.labels["start"], cell.experiment.phases[0]) for cell in cells}
-    assert len(starts) == len({start for start, _ in starts}) == 2
+    assert len(starts) == len({start for start, _ in starts}) == 3
 
 
 def test_a_model_that_cannot_tell_the_iterate_from_a_row_is_found_on_the_plateau() -> None:
