@@ -94,7 +94,7 @@ def write(table: pd.DataFrame, curves: pd.DataFrame, out: Path, command: str) ->
                 x="place",
                 y="value",
                 series="model",
-                title="The spectrum falls without a gap, and ends far below the number of parameters",
+                title="The spectrum ends in a cliff, at a fraction of the number of parameters",
                 caption="Singular values of the Jacobian at the shipped weights, columns at unit length, relative to "
                 "the largest.",
                 x_label="singular value, by size",
@@ -111,8 +111,10 @@ def write(table: pd.DataFrame, curves: pd.DataFrame, out: Path, command: str) ->
             Text(
                 title="What it means",
                 body="Half as many residuals as parameters are more than the rank, so a batch of that size determines "
-                "all that a step can, and the system is solved in its dual form. The soft directions, between the "
-                "first two marks, are those in which Levenberg–Marquardt creeps (docs/precision.md).",
+                "all that a step can, and the system is solved in its dual form. Beyond the cliff lie changes that no "
+                "output feels: of keys against queries, of values against the output projection. On the way there are "
+                "directions between, whose singular value falls with the factors of a product that has to vanish; in "
+                "those Levenberg–Marquardt creeps (docs/precision.md).",
             ),
         ],
         spread="one model each, the shipped one",

@@ -54,7 +54,7 @@ def laptop(start: str, variant: str) -> Experiment:
         The experiment.
     """
     return Experiment(
-        name=f"levenberg-marquardt/{start}-{list(VARIANTS).index(variant)}",
+        name=f"levenberg-marquardt/{list(STARTS).index(start)}-{list(VARIANTS).index(variant)}",
         summary=f"Linear attention emits the least-squares gradient (n = 5, N = 20), by {variant}",
         cost="less than a minute on one core",
         task=ExplicitGradient(n=5, rows=20),

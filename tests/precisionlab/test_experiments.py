@@ -137,7 +137,6 @@ def test_the_page_on_the_plateau_is_written(tmp_path: Path) -> None:
     row = {
         "n": 5,
         "rows": 20,
-        "learning_rate": 1e-2,
         "active_rows": 5,
         "seed": 0,
         "test_mse": 1e-2,
@@ -154,7 +153,7 @@ def test_the_page_on_the_plateau_is_written(tmp_path: Path) -> None:
 
 def test_the_plateau_is_measured_with_the_registered_model() -> None:
     for n, name in self_term_plateau.NAMES.items():
-        experiment = self_term_plateau.recipe(n, 1e-2, n, 2.0)
+        experiment = self_term_plateau.recipe(n, n, 2.0)
         assert (experiment.task, experiment.model) == (get(name).task, get(name).model)
         assert experiment.phases == get(name).phases[:1]
 
