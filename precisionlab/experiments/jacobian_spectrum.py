@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 
 import precisionlab
-from precisionlab.files import write_atomically
 from precisionlab.precision import environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.runs import Run
@@ -138,8 +137,6 @@ def main() -> None:
             places = sorted({round(i * (len(values) - 1) / (DRAWN - 1)) for i in range(DRAWN)})
             curves += [{"model": name, "place": i + 1, "value": float(values[i])} for i in places]
     table = pd.DataFrame(rows)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.out / "results.csv", table.to_csv(index=False).encode())
     write(table, pd.DataFrame(curves), arguments.out, f"{COMMAND} --out {arguments.out}")
 
 

@@ -23,7 +23,6 @@ import torch
 
 from precisionlab.experiments import get
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.files import write_atomically
 from precisionlab.precision import environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.tasks import ExplicitGradient
@@ -242,8 +241,6 @@ def main() -> None:
             rows.append(row)
             print(row, flush=True)
     results = pd.DataFrame(rows)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.out / "results.csv", results.to_csv(index=False).encode())
     write(results, arguments.out, f"{COMMAND} --out {arguments.out}")
 
 
