@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch.nn.utils import parameters_to_vector
 
 import precisionlab
 from precisionlab.precision import environment, math_flags
@@ -19,7 +20,7 @@ from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.runs import Run
 from precisionlab.training import Objective
 from precisionlab.training.objective import Stream
-from precisionlab.training.scaled_system import SHORTEST
+from precisionlab.training.scaled_system import scales
 
 NAMES = ("linear-attention/explicit-gradient", "gated-conv/explicit-gradient")
 RESIDUALS = 0.6
@@ -43,11 +44,11 @@ def spectrum(run: Run, residuals: float = RESIDUALS) -> torch.Tensor:
     """
     experiment = run.experiment
     objective = Objective(experiment.model, experiment.task, dtype=torch.float64, device="cpu", seed=0)
-    theta = torch.cat([parameter.detach().flatten() for parameter in run.model.parameters()])
+    theta = parameters_to_vector(run.model.parameters()).detach()
     problems = round(residuals * objective.parameters) // objective.outputs
     jacobian = objective.jacobian(theta, objective.batch(Stream.TEST, size=problems).prompt)
     lengths = torch.linalg.vector_norm(jacobian, dim=0)
-    values: torch.Tensor = torch.linalg.svdvals(jacobian / lengths.clamp_min(SHORTEST * float(lengths.max())))
+    values: torch.Tensor = torch.linalg.svdvals(jacobian / scales(lengths, float(lengths.max())))
     return values / values[0]
 
 

@@ -8,17 +8,17 @@ x₀, at some 1e-4. The variants: the whole phase; without corrections by the ol
 neither, which is plain descent; and, late, with fewer or more residuals than the 0.55 a parameter that it takes.
 """
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
+from precisionlab.experiments import get
 from precisionlab.experiments.experiment import Experiment
 from precisionlab.experiments.study import Cell, main
-from precisionlab.models import ModelConfig
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
-from precisionlab.tasks import ExplicitGradient
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
@@ -53,12 +53,11 @@ def laptop(start: str, variant: str) -> Experiment:
     Returns:
         The experiment.
     """
-    return Experiment(
+    return replace(
+        get("linear-attention/explicit-gradient"),
         name=f"levenberg-marquardt/{list(STARTS).index(start)}-{list(VARIANTS).index(variant)}",
         summary=f"Linear attention emits the least-squares gradient (n = 5, N = 20), by {variant}",
         cost="less than a minute on one core",
-        task=ExplicitGradient(n=5, rows=20),
-        model=ModelConfig(mixer="linear-attention", width=16, layers=2, heads=2),
         phases=(STARTS[start], VARIANTS[variant]),
         attempts=1,
     )

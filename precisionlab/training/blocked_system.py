@@ -21,7 +21,7 @@ from torch.func import functional_call, jacrev, vmap
 from precisionlab import distributed
 from precisionlab.tasks import Example
 from precisionlab.training.objective import Objective
-from precisionlab.training.scaled_system import PANEL, SHORTEST
+from precisionlab.training.scaled_system import PANEL, scales
 
 BLOCK = 2**26
 """Numbers in a block of columns."""
@@ -111,9 +111,8 @@ class BlockedSystem:
         """Add the part of the columns from first to last, and keep their lengths."""
         block = columns(self._objective, self._theta, self._prompt, first, last)
         lengths = torch.linalg.vector_norm(block, dim=0)
-        # The column of a weight of a channel that has died is scaled no further: at its own length it would run away.
         largest = max(float(lengths.max()), float(self._lengths.max()))
-        self._lengths[first:last] = lengths.clamp_min(SHORTEST * largest or 1.0)
+        self._lengths[first:last] = scales(lengths, largest)
         block.div_(self._lengths[first:last])
         for row in range(0, len(block), PANEL):
             self._gram[row : row + PANEL, row:].addmm_(block[row : row + PANEL], block[row:].mT)

@@ -11,6 +11,21 @@ PANEL = 512
 """Rows and columns of a block of a symmetric matrix."""
 
 
+def scales(lengths: torch.Tensor, longest: float) -> torch.Tensor:
+    """What the columns of a Jacobian are divided by, which makes all but dead ones of unit length.
+
+    The column of a weight of a channel that has died is scaled no further: at its own length it would run away.
+
+    Args:
+        lengths: Of the columns, (P,) or some of them.
+        longest: Of all.
+
+    Returns:
+        As many, none zero.
+    """
+    return lengths.clamp_min(SHORTEST * longest or 1.0)
+
+
 class ScaledSystem:
     """The Gauss–Newton system of a batch, its columns scaled to unit length, in its smaller form.
 
@@ -24,8 +39,7 @@ class ScaledSystem:
 
     def __init__(self, jacobian: torch.Tensor, residual: torch.Tensor) -> None:
         lengths = distributed.norm(torch.linalg.vector_norm(jacobian, dim=0))
-        # The column of a weight of a channel that has died is scaled no further: at its own length it would run away.
-        self._lengths = lengths.clamp_min(SHORTEST * float(lengths.max()) or 1.0)
+        self._lengths = scales(lengths, float(lengths.max()))
         self._residual = residual
         self._scaled = jacobian.div_(self._lengths)
         residuals, self._first_row = distributed.gathered(residual)
