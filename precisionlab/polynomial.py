@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from precisionlab.models import Backbone, LinearAttention
-from solvers import double_double as dd
-from solvers.double_double import DD
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ Reference: Karlson and Waldén, BIT 37 (1997); Grcar, Saunders and Su (2007), se
 
 import torch
 
-from solvers import double_double as dd
-from solvers.double_double import DD
-from solvers.scaling import exponent, ldexp, scale_columns
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
+from solvers._core.scaling import exponent, ldexp, scale_columns
 
 _CHUNK_ENTRIES = 1 << 21
 _FAR_FROM_SOLUTION = 60

@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from solvers._core.arrays import as_tensor, require_choice, validated
 from solvers.exact import FloatArray, RankDeficientError, integers, solve_rational
 from solvers.result import Array, to_numpy
-from solvers.validation import as_tensor, require_choice, validated
 
 Method = Literal["rational", "interval", "flint"]
 _LARGEST_BITS = 1 << 14

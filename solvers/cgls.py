@@ -7,9 +7,9 @@ Convergence: ‖A(x_k − x*)‖ <= 2 ((κ − 1)/(κ + 1))^k ‖A(x₀ − x*)�
     for κ near 1/u far beyond n.
 Limiting accuracy: r is updated and not recomputed, and drifts by u times the largest iterate on the way; from x₀ = 0
     the iterates grow, and x is as good as a backward stable method's: c u κ (1 + κ‖r‖/(‖A‖‖x‖)).
-Stopping: R1 or R2 of `solvers.iteration`, on the updated r and s.
+Stopping: R1 or R2 of `solvers._core.loop`, on the updated r and s.
 Rank: a deficient A is flagged; x then is the minimiser nearest to x0.
-Operators: A may be a `scipy.sparse.linalg.LinearOperator`, see `solvers.linear_operator`.
+Operators: A may be a `scipy.sparse.linalg.LinearOperator`, see `solvers._core.operators`.
 
 Reference: Hestenes and Stiefel (1952), section 10; Björck, Elfving and Strakoš, Stability of conjugate gradient and
 Lanczos methods for linear least squares problems, SIAM J. Matrix Anal. Appl. 19 (1998), algorithm CGLS1.
@@ -20,14 +20,14 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from solvers.iteration import default_tolerance, frobenius, iterate, paige_saunders, ruled
-from solvers.linear_operator import Matrix
-from solvers.products import divide, matvec, norm, rmatvec
-from solvers.rank import flag_deficient
+from solvers._core.arrays import require_count, require_nonnegative
+from solvers._core.loop import default_tolerance, frobenius, iterate, paige_saunders, ruled
+from solvers._core.operators import Matrix
+from solvers._core.rank import judged
+from solvers._core.scaling import scale
+from solvers._core.triangular import divide, matvec, norm, rmatvec
 from solvers.result import LstsqResult
-from solvers.scaling import scale
-from solvers.solver import EXACT, ProductSolver, Promise
-from solvers.validation import require_count, require_nonnegative
+from solvers.solver import ProductSolver, Promise
 
 
 class _State(NamedTuple):
@@ -50,7 +50,7 @@ class CGLS(ProductSolver):
     """
 
     name: ClassVar[str] = "cgls"
-    promises: ClassVar[frozenset[Promise]] = EXACT | {Promise.MONOTONE, Promise.KRYLOV_RATE}
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING, Promise.MONOTONE, Promise.KRYLOV_RATE})
     max_iterations: int = 1000
     tolerance: float | None = None
 
@@ -81,4 +81,4 @@ class CGLS(ProductSolver):
         s = rmatvec(problem.A, r)
         start = _State(x=x, r=r, s=s, p=s, A=problem.A, A_norm=frobenius(problem.A), b_norm=norm(problem.b))
         result = iterate(start, step, verdict, max_iterations=self.max_iterations, record=record)
-        return flag_deficient(problem.A, problem.restored(result))
+        return judged(problem.A, problem.restored(result))

@@ -6,7 +6,7 @@ Iteration: with g = Aᵀ(b − A x), θ = (σ₁² + σₙ²)/2, δ = (σ₁² �
 Convergence: ‖x_k − x*‖ <= 2 q^k/(1 + q^{2k}) ‖x₀ − x*‖ with q = (κ − 1)/(κ + 1): about κ ln(2/u)/2 iterations to the
     floor, where gradient descent takes κ times as many.
 Limiting accuracy: c u κ² at worst, where an update falls below the last bit of x; measured, about u κ^1.5.
-Stopping: R1, R2 or R3 of `solvers.iteration`, R3 after 30 iterations (‖g‖ does not fall monotonically) and at 32
+Stopping: R1, R2 or R3 of `solvers._core.loop`, R3 after 30 iterations (‖g‖ does not fall monotonically) and at 32
     times its level: at rest the memory carries about κ/3 times the rounding of one step.
 Rank: a deficient A is flagged; with σₙ the smallest singular value that is not rounding, the iterates converge to the
     minimiser nearest to x0.
@@ -21,15 +21,15 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from solvers import fused
+from solvers._core.arrays import require_choice, require_count, require_nonnegative
+from solvers._core.loop import frobenius, iterate, paige_saunders, ruled, stalled
+from solvers._core.rank import judged
+from solvers._core.scaling import scale
+from solvers._core.triangular import matvec, norm, rmatvec
 from solvers.fused import BACKENDS, Backend
 from solvers.gradient_descent import extreme_singular_values
-from solvers.iteration import frobenius, iterate, paige_saunders, ruled, stalled
-from solvers.products import matvec, norm, rmatvec
-from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
-from solvers.scaling import scale
-from solvers.solver import EXACT, Promise, Solver
-from solvers.validation import require_choice, require_count, require_nonnegative
+from solvers.solver import Promise, Solver
 
 _PATIENCE = 30
 _NOISE = 32
@@ -64,7 +64,7 @@ class Chebyshev(Solver):
     """
 
     name: ClassVar[str] = "chebyshev"
-    promises: ClassVar[frozenset[Promise]] = EXACT | {Promise.CHEBYSHEV_RATE}
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING, Promise.CHEBYSHEV_RATE})
     condition_power: ClassVar[int] = 2
     max_iterations: int = 10_000
     tolerance: float | None = None
@@ -102,7 +102,7 @@ class Chebyshev(Solver):
             result = iterate_in_chunks(
                 problem.A, problem.b, x, theta, delta, rules, max_iterations=self.max_iterations, record=record
             )
-            return flag_deficient(problem.A, problem.restored(result))
+            return judged(problem.A, problem.restored(result))
         r = problem.b - matvec(problem.A, x)
         g = rmatvec(problem.A, r)
         start = _State(
@@ -121,7 +121,7 @@ class Chebyshev(Solver):
             b_norm=b_norm,
         )
         result = iterate(start, _step, verdict, max_iterations=self.max_iterations, record=record)
-        return flag_deficient(problem.A, problem.restored(result))
+        return judged(problem.A, problem.restored(result))
 
 
 def _step(s: _State) -> _State:

@@ -7,8 +7,8 @@ Accuracy: forward error c u κ² with κ that of the scaled columns, whatever th
     be small, and says nothing: Longley has 1e-18 and seven digits.
 Rank: forming AᵀA loses what is below √u. Where a pivot is at the level of rounding, r_jj² <= max(m, n) eps ‖a_j‖², or
     R with its columns brought to one size has σ_min² <= n eps σ_max² (computed where r_jj² <= √eps ‖a_j‖² leaves
-    doubt), the problem is RANK_DEFICIENT if A is so by the rule of `solvers.rank`, and BREAKDOWN otherwise: κ is beyond
-    1/√u, a case for methods that keep to A.
+    doubt), the problem is RANK_DEFICIENT if A is so by the rule of `solvers._core.rank`, and BREAKDOWN otherwise: κ is
+    beyond 1/√u, a case for methods that keep to A.
 Cost: m n² + n³/3 operations, half of QR; in a batch of 20×5 about 0.4 µs each on two cores where the fused kernel
 takes the problems (float64, CPU, few columns).
 
@@ -23,14 +23,14 @@ from typing import ClassVar
 import torch
 
 from solvers import fused
-from solvers.alignment import aligned_gram, aligned_system, singular_values
+from solvers._core.alignment import aligned_gram, aligned_system
+from solvers._core.arrays import require_choice
+from solvers._core.rank import condition_of, deficient_factor, triangular_factor
+from solvers._core.scaling import exponent, ldexp, ordinary, scale_columns
+from solvers._core.triangular import back_substitute, forward_substitute
 from solvers.fused import BACKENDS, Backend
-from solvers.products import back_substitute, forward_substitute
-from solvers.rank import deficient
 from solvers.result import LstsqResult, Status
-from solvers.scaling import exponent, ldexp, ordinary, scale_columns
-from solvers.solver import Solver
-from solvers.validation import require_choice
+from solvers.solver import Promise, Solver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Cholesky(Solver):
     """
 
     name: ClassVar[str] = "cholesky"
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING})
     condition_power: ClassVar[int] = 2
     backend: Backend = "auto"
 
@@ -62,7 +63,9 @@ class Cholesky(Solver):
         status = torch.where(lost, int(Status.BREAKDOWN), int(Status.CONVERGED))
         if bool(lost.any()):
             where = torch.nonzero(lost).squeeze(-1)
-            verdict = torch.where(deficient(A[where]), int(Status.RANK_DEFICIENT), int(Status.BREAKDOWN))
+            R = triangular_factor(A[where])
+            bad = deficient_factor(R, A.shape[-2], condition_of(R))
+            verdict = torch.where(bad, int(Status.RANK_DEFICIENT), int(Status.BREAKDOWN))
             status = status.index_put((where,), verdict)
         return LstsqResult(x=x, status=status, iterations=torch.zeros_like(status), trace=x[None] if record else None)
 
@@ -93,7 +96,7 @@ def _normal_equations(
     # One pivot at the level of rounding is proof, and none is no proof: two small ones amplify each other's errors.
     small = (pivots.square() <= math.sqrt(eps) * squares).any(dim=0) & torch.isfinite(squares).all(dim=0) & ~lost
     if bool(small.any()):
-        s = singular_values(scale_columns(R[small].triu())[0])
+        s = torch.linalg.svdvals(scale_columns(R[small].triu())[0])
         lost[small] = s[:, -1].square() <= n * eps * s[:, 0].square()
     sizes = squares.sqrt()
     largest = b.abs().amax(dim=-1)

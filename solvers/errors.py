@@ -14,12 +14,12 @@ from typing import cast
 import numpy as np
 import torch
 
-from solvers import double_double as dd
+from solvers._core import double_double as dd
+from solvers._core.arrays import as_tensor, require_finite
+from solvers._core.double_double import DD
+from solvers._core.scaling import exponent, ldexp
 from solvers.backward import karlson_walden
-from solvers.double_double import DD
 from solvers.result import Array, to_numpy
-from solvers.scaling import exponent, ldexp
-from solvers.validation import as_tensor, require_finite
 
 Reference = Array | tuple[Array, Array]
 """A reference solution: an array, or hi and lo of `solvers.reference.solve_exact`."""

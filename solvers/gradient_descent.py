@@ -7,9 +7,9 @@ Convergence: for 0 < η < 2/σ₁², ‖x_k − x*‖ <= max(|1 − η σ₁²|,
     η = 2/(σ₁² + σₙ²), with factor (κ² − 1)/(κ² + 1): about κ² ln(1/u)/2 iterations to the floor.
 Limiting accuracy: about ¼ κ² u ‖x‖ in the residual form and twice that in the Gram form, at the best step. Both end
     when η‖g‖ falls below the last bit of x, where an error along vₙ may still be κ² u; the Gram form also rounds G.
-Stopping: R1, R2 or R3 of `solvers.iteration`, R3 after 10 iterations; form "gram", which has no r, stops by R3 or where
-    ‖g‖ <= τ ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖). R4 where the step is the solver's own: the iterates then end in a cycle, mostly
-    of two, up to ¼ κ² u ‖x‖ wide.
+Stopping: R1, R2 or R3 of `solvers._core.loop`, R3 after 10 iterations; form "gram", which has no r, stops by R3 or
+    where ‖g‖ <= τ ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖). R4 where the step is the solver's own: the iterates then end in a cycle,
+    mostly of two, up to ¼ κ² u ‖x‖ wide.
 Rank: a deficient A is flagged; the iterates then converge to the minimiser nearest to x0.
 
 Reference: Cauchy (1847); Nocedal and Wright, Numerical Optimization, 2nd ed. (2006), section 3.3; Higham, Accuracy and
@@ -22,15 +22,14 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 
 from solvers import fused
-from solvers.alignment import singular_values
+from solvers._core.arrays import require_choice, require_count, require_nonnegative
+from solvers._core.loop import frobenius, iterate, paige_saunders, ruled, stalled, watched
+from solvers._core.rank import judged
+from solvers._core.scaling import ldexp, scale
+from solvers._core.triangular import matvec, norm, rmatvec
 from solvers.fused import BACKENDS, Backend
-from solvers.iteration import frobenius, iterate, paige_saunders, ruled, stalled, watched
-from solvers.products import gram, matvec, norm, rmatvec
-from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
-from solvers.scaling import ldexp, scale
-from solvers.solver import EXACT, Promise, Solver
-from solvers.validation import require_choice, require_count, require_nonnegative
+from solvers.solver import Promise, Solver
 
 Form = Literal["residual", "gram"]
 _PATIENCE = 10
@@ -166,7 +165,8 @@ class GradientDescent(Solver):
     @property
     def promises(self) -> frozenset[Promise]:
         """The rate, where the step is the solver's own."""
-        return EXACT | ({Promise.MONOTONE, Promise.GRADIENT_RATE} if self.step_size is None else frozenset())
+        own = {Promise.MONOTONE, Promise.GRADIENT_RATE} if self.step_size is None else set()
+        return frozenset({Promise.EXACT_SCALING, *own})
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)
@@ -181,7 +181,7 @@ class GradientDescent(Solver):
             given = torch.full_like(problem.b[:, 0], self.step_size)
             eta, contracts = ldexp(given, 2 * problem.matrix_exponent), zero.bool()
         by_gram = self.form == "gram"
-        system = gram(problem.A) if by_gram else problem.A
+        system = problem.A.mT @ problem.A if by_gram else problem.A
         right = rmatvec(problem.A, problem.b) if by_gram else problem.b
 
         def descent(A: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -225,7 +225,7 @@ class GradientDescent(Solver):
             b_norm=norm(problem.b),
         )
         result = iterate(start, step, verdict, max_iterations=self.max_iterations, record=record)
-        return flag_deficient(problem.A, problem.restored(result))
+        return judged(problem.A, problem.restored(result))
 
 
 def best_step(A: torch.Tensor) -> torch.Tensor:
@@ -254,7 +254,7 @@ def extreme_singular_values(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     Returns:
         σₙ and σ₁, (B,) each.
     """
-    s = singular_values(A)
+    s = torch.linalg.svdvals(A)
     high = s[:, 0]
     genuine = s > max(A.shape[-2:]) * torch.finfo(A.dtype).eps * high[:, None]
     low = torch.where(genuine, s, high[:, None]).amin(dim=-1)

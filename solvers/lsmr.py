@@ -5,9 +5,9 @@ Iteration: Golub–Kahan bidiagonalisation as in LSQR, then two plane rotations 
     AᵀA x = Aᵀb in exact arithmetic, so ‖Aᵀr‖ falls at every step, and stopping early is safer than with LSQR.
 Convergence: ‖Aᵀr_k‖ <= 2 ((κ − 1)/(κ + 1))^k ‖Aᵀr₀‖.
 Limiting accuracy: c u κ (1 + κ‖r‖/(‖A‖‖x‖)).
-Stopping: R1 or R2 of `solvers.iteration`, with ‖r‖ and ‖Aᵀr‖ as the rotations give them (section 3 of the paper).
+Stopping: R1 or R2 of `solvers._core.loop`, with ‖r‖ and ‖Aᵀr‖ as the rotations give them (section 3 of the paper).
 Rank: a deficient A is flagged; x then is the minimiser nearest to x0.
-Operators: A may be a `scipy.sparse.linalg.LinearOperator`, see `solvers.linear_operator`.
+Operators: A may be a `scipy.sparse.linalg.LinearOperator`, see `solvers._core.operators`.
 
 Reference: Fong and Saunders, LSMR: an iterative algorithm for sparse least-squares problems, SIAM J. Sci. Comput. 33
 (2011), sections 2 and 3; the names below are the paper's.
@@ -18,15 +18,15 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from solvers.iteration import default_tolerance, frobenius, iterate, paige_saunders, ruled
-from solvers.linear_operator import Matrix
+from solvers._core.arrays import require_count, require_nonnegative
+from solvers._core.loop import default_tolerance, frobenius, iterate, paige_saunders, ruled
+from solvers._core.operators import Matrix
+from solvers._core.rank import judged
+from solvers._core.scaling import scale
+from solvers._core.triangular import divide, matvec, norm, rmatvec
 from solvers.lsqr import normalised
-from solvers.products import divide, matvec, norm, rmatvec
-from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
-from solvers.scaling import scale
-from solvers.solver import EXACT, ProductSolver, Promise
-from solvers.validation import require_count, require_nonnegative
+from solvers.solver import ProductSolver, Promise
 
 
 class _State(NamedTuple):
@@ -65,7 +65,7 @@ class LSMR(ProductSolver):
     """
 
     name: ClassVar[str] = "lsmr"
-    promises: ClassVar[frozenset[Promise]] = EXACT | {Promise.MONOTONE, Promise.KRYLOV_RATE}
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING, Promise.MONOTONE, Promise.KRYLOV_RATE})
     max_iterations: int = 1000
     tolerance: float | None = None
 
@@ -111,7 +111,7 @@ class LSMR(ProductSolver):
             b_norm=norm(problem.b),
         )
         result = iterate(start, _step, verdict, max_iterations=self.max_iterations, record=record)
-        return flag_deficient(problem.A, problem.restored(result))
+        return judged(problem.A, problem.restored(result))
 
 
 def _step(s: _State) -> _State:

@@ -5,9 +5,9 @@ Iteration: Golub–Kahan bidiagonalisation, β u ← A v − α u, α v ← Aᵀ
     bidiagonal matrix by one plane rotation a step. Equivalent to CGLS in exact arithmetic.
 Convergence: that of CGLS, 2 ((κ − 1)/(κ + 1))^k in ‖A(x_k − x*)‖.
 Limiting accuracy: c u κ (1 + κ‖r‖/(‖A‖‖x‖)); it holds up better than CGLS where κ is large and r is not small.
-Stopping: R1 or R2 of `solvers.iteration`, with ‖r‖ and ‖Aᵀr‖ as the rotations give them: φ̄ and φ̄ α |c|.
+Stopping: R1 or R2 of `solvers._core.loop`, with ‖r‖ and ‖Aᵀr‖ as the rotations give them: φ̄ and φ̄ α |c|.
 Rank: a deficient A is flagged; x then is the minimiser nearest to x0.
-Operators: A may be a `scipy.sparse.linalg.LinearOperator`, see `solvers.linear_operator`.
+Operators: A may be a `scipy.sparse.linalg.LinearOperator`, see `solvers._core.operators`.
 
 Reference: Paige and Saunders, LSQR, ACM TOMS 8 (1982); Golub and Kahan, SIAM J. Numer. Anal. 2 (1965).
 """
@@ -17,14 +17,14 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from solvers.iteration import default_tolerance, frobenius, iterate, paige_saunders, ruled
-from solvers.linear_operator import Matrix
-from solvers.products import divide, matvec, norm, rmatvec
-from solvers.rank import flag_deficient
+from solvers._core.arrays import require_count, require_nonnegative
+from solvers._core.loop import default_tolerance, frobenius, iterate, paige_saunders, ruled
+from solvers._core.operators import Matrix
+from solvers._core.rank import judged
+from solvers._core.scaling import scale
+from solvers._core.triangular import divide, matvec, norm, rmatvec
 from solvers.result import LstsqResult
-from solvers.scaling import scale
-from solvers.solver import EXACT, ProductSolver, Promise
-from solvers.validation import require_count, require_nonnegative
+from solvers.solver import ProductSolver, Promise
 
 
 class _State(NamedTuple):
@@ -51,7 +51,7 @@ class LSQR(ProductSolver):
     """
 
     name: ClassVar[str] = "lsqr"
-    promises: ClassVar[frozenset[Promise]] = EXACT | {Promise.MONOTONE, Promise.KRYLOV_RATE}
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING, Promise.MONOTONE, Promise.KRYLOV_RATE})
     max_iterations: int = 1000
     tolerance: float | None = None
 
@@ -102,7 +102,7 @@ class LSQR(ProductSolver):
             b_norm=norm(problem.b),
         )
         result = iterate(start, step, verdict, max_iterations=self.max_iterations, record=record)
-        return flag_deficient(problem.A, problem.restored(result))
+        return judged(problem.A, problem.restored(result))
 
 
 def normalised(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

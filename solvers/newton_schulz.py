@@ -10,7 +10,7 @@ Limiting accuracy: X is off by about u κ², but self-corrects in the refinement
 Stopping: an X has converged when ‖I − X A‖_F is below ½ and has stopped falling by half a step; x when a refinement
     changes it by less than eps ‖x‖, or by no less than half as much as the one before.
 Rank: X converges to A⁺ whatever the rank, and ‖I − X A‖_F to √(n − rank). A deficient A is flagged; x = X b is then the
-    minimum-norm solution for a zero x0. Full rank by the rule of `solvers.rank` but ‖I − X A‖_F never below ½
+    minimum-norm solution for a zero x0. Full rank by the rule of `solvers._core.rank` but ‖I − X A‖_F never below ½
     (u κ² > 1) is a BREAKDOWN.
 
 Reference: Schulz (1933); Ben-Israel and Cohen, SIAM J. Numer. Anal. 3 (1966); Söderström and Stewart, On the numerical
@@ -23,14 +23,14 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from solvers import fused
+from solvers._core.arrays import require_choice, require_count
+from solvers._core.loop import RUNNING, frobenius, iterate
+from solvers._core.rank import judged
+from solvers._core.scaling import scale
+from solvers._core.triangular import divide, matvec, norm
 from solvers.fused import BACKENDS, Backend
-from solvers.iteration import RUNNING, frobenius, iterate
-from solvers.products import divide, matvec, norm
-from solvers.rank import flag_deficient
 from solvers.result import LstsqResult, Status
-from solvers.scaling import scale
-from solvers.solver import EXACT, Promise, Solver
-from solvers.validation import require_choice, require_count
+from solvers.solver import Promise, Solver
 
 
 class _State(NamedTuple):
@@ -56,7 +56,7 @@ class NewtonSchulz(Solver):
     """
 
     name: ClassVar[str] = "newton-schulz"
-    promises: ClassVar[frozenset[Promise]] = EXACT | {Promise.MONOTONE, Promise.NEWTON_RATE}
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING, Promise.MONOTONE, Promise.NEWTON_RATE})
     max_iterations: int = 200
     backend: Backend = "auto"
 
@@ -85,7 +85,7 @@ class NewtonSchulz(Solver):
         by_kernel = fused.chosen(self.backend, matrix, start.X, columns=n, entries=m * n)
         step = _step_by_kernel if by_kernel else _step
         result = iterate(start, step, _verdict, max_iterations=self.max_iterations, record=record)
-        return flag_deficient(matrix, problem.restored(result))
+        return judged(matrix, problem.restored(result))
 
 
 def step_matrix(X: torch.Tensor, A: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import mpmath
 import torch
 
-from solvers.validation import DTYPES, require_count, require_nonnegative
+from solvers._core.arrays import DTYPES, require_count, require_nonnegative
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,8 +6,8 @@ The reflections reach b as one more column, so Q is never formed.
 Accuracy: normwise backward stable: x is exact for A + E, b + f with ‖E‖ <= c m n u ‖A‖, column by column; so the
 forward error is c u κ (1 + (‖b‖ + κ‖r‖)/(‖A‖‖x‖)). Where the rows of A differ in size by more than 2¹⁰, rows are sorted
 by size and columns by norm first, and E is small row by row as well: Wampler's polynomials gain up to a digit.
-Rank: by the rule of `solvers.rank`. A rank-deficient problem still gets the x that elimination yields (NaN at an exact
-zero pivot): it minimises a nearby problem, as one of many.
+Rank: by the rule of `solvers._core.rank`. A rank-deficient problem still gets the x that elimination yields (NaN at an
+exact zero pivot): it minimises a nearby problem, as one of many.
 Cost: 2 m n² − 2n³/3 operations; in a batch of 20×5 about 1 µs each on a CPU core, and a tenth of that where the fused
 kernel takes the problems (float64, CPU, few columns).
 
@@ -21,14 +21,13 @@ from typing import ClassVar
 import torch
 
 from solvers import fused
-from solvers.alignment import aligned_columns
+from solvers._core.arrays import require_choice
+from solvers._core.rank import condition_of, deficient_factor
+from solvers._core.scaling import exponent, ldexp, ordinary, scale_columns
+from solvers._core.triangular import back_substitute
 from solvers.fused import BACKENDS, Backend
-from solvers.products import back_substitute, column_norms
-from solvers.rank import deficient_factor
 from solvers.result import LstsqResult, Status
-from solvers.scaling import exponent, ldexp, ordinary, scale_columns
-from solvers.solver import Solver
-from solvers.validation import require_choice
+from solvers.solver import Promise, Solver
 
 _GRADED = 2.0**10
 
@@ -43,6 +42,7 @@ class QR(Solver):
     """
 
     name: ClassVar[str] = "qr"
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING})
     backend: Backend = "auto"
 
     def __post_init__(self) -> None:
@@ -78,13 +78,13 @@ def _factor_and_solve(
         x, R, rows = householder(A, b)
         largest, smallest = rows.unbind(dim=-1)
     else:
-        factor = torch.geqrf(aligned_columns(A, b).mT)[0]
+        factor = torch.geqrf(torch.cat([A, b.unsqueeze(-1)], dim=-1))[0]
         R = factor[:, :n, :n]
         x = back_substitute(R, factor[:, :n, n])
         largest, smallest = _row_extremes(A)
-    sizes = column_norms(R)
+    sizes = torch.linalg.vector_norm(R.triu(), dim=-2)
     usual = ordinary(sizes.amax(dim=-1)) & ordinary(sizes.amin(dim=-1))
-    return x, deficient_factor(R, m, sizes), (largest > _GRADED * smallest) | ~usual
+    return x, deficient_factor(R, m, condition_of(R)), (largest > _GRADED * smallest) | ~usual
 
 
 def _row_extremes(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

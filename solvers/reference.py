@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from solvers._core.arrays import require_count, validated
 from solvers.exact import FloatArray, RankDeficientError, round_pair, solve_rational
 from solvers.result import Array, LstsqResult, Status
-from solvers.solver import Solver
-from solvers.validation import require_count, validated
+from solvers.solver import Promise, Solver
 
 __all__ = ["RankDeficientError", "Reference", "solve", "solve_exact"]
 
@@ -107,6 +107,7 @@ class Reference(Solver):
     """
 
     name: ClassVar[str] = "reference"
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING})
     condition_power: ClassVar[int] = 0
     digits: int = 50
 

@@ -22,15 +22,15 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 
-from solvers import double_double as dd
-from solvers.double_double import DD
-from solvers.iteration import RUNNING, iterate
-from solvers.products import back_substitute, forward_substitute, matvec, norm, rmatvec
+from solvers._core import double_double as dd
+from solvers._core.arrays import require_choice, require_count
+from solvers._core.double_double import DD
+from solvers._core.loop import RUNNING, iterate
+from solvers._core.scaling import exponent, ldexp, scale_columns
+from solvers._core.triangular import back_substitute, forward_substitute, matvec, norm, rmatvec
 from solvers.qr import QR
 from solvers.result import LstsqResult, Status
-from solvers.scaling import exponent, ldexp, scale_columns
 from solvers.solver import Solver
-from solvers.validation import require_choice, require_count
 
 Mode = Literal["augmented", "residual"]
 

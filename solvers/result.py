@@ -38,6 +38,11 @@ class LstsqResult:
         x: solutions, (..., n), of the family, dtype and device of the input.
         status: a `Status` value per problem, (...), integer.
         iterations: iterations spent on each problem, (...), integer; 0 for a direct method.
+        residual_norm: ‖b − A x‖₂ of the answer, (...), taken afresh from A, b and x by `Solver.solve`; inf where x is
+            not finite. It is rounding below about m n u ‖A‖‖x‖.
+        condition: κ of A with its columns brought to comparable size, (...): at least κ₂ of it, at most n κ₂; inf where
+            a column is zero. None where a method does not factor A. An answer of relative accuracy c u κ^p (see
+            `Solver.condition_power`) has no digit left where that is 1.
         trace: the iterates, (T+1, ..., n) with T the largest of `iterations`, where they were asked for; a problem
             that stopped early stays at its last iterate. Row 0 is the starting point; a direct method has one row.
     """
@@ -45,6 +50,8 @@ class LstsqResult:
     x: Array
     status: Array
     iterations: Array
+    residual_norm: Array | None = None
+    condition: Array | None = None
     trace: Array | None = None
 
     @property
@@ -75,6 +82,10 @@ class LstsqResult:
         if len(flat):
             low, high = int(flat.min()), int(flat.max())
             facts.append(("iterations", str(low) if low == high else f"{low} to {high}"))
+        for name, values in (("residual norm", self.residual_norm), ("condition", self.condition)):
+            if values is not None and values.reshape(-1).shape[0]:
+                low, high = float(values.min()), float(values.max())
+                facts.append((name, f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"))
         if self.trace is not None:
             facts.append(("trace", str(tuple(self.trace.shape))))
         return facts
@@ -104,7 +115,10 @@ def empty_result(A: torch.Tensor, record: bool) -> LstsqResult:
     none = torch.zeros(0, dtype=torch.int64, device=A.device)
     trace = torch.zeros(1, 0, n, dtype=A.dtype, device=A.device) if record else None
     x = torch.zeros(0, n, dtype=A.dtype, device=A.device)
-    return LstsqResult(x=x, status=none, iterations=none.clone(), trace=trace)
+    empty = x.new_zeros(0)
+    return LstsqResult(
+        x=x, status=none, iterations=none.clone(), residual_norm=empty, condition=empty.clone(), trace=trace
+    )
 
 
 def to_numpy(tensor: torch.Tensor) -> npt.NDArray[np.generic]:

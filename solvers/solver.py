@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 
-from solvers.linear_operator import Matrix, is_operator, validated_operator
+from solvers._core.arrays import validated
+from solvers._core.operators import Matrix, Operator, is_operator, validated_operator
+from solvers._core.scaling import ldexp, ordinary, scale
+from solvers._core.triangular import matvec, norm
 from solvers.result import Array, LstsqResult, Status, empty_result, to_numpy
-from solvers.validation import validated
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -25,7 +27,7 @@ class Promise(StrEnum):
     """What a solver holds to beyond its accuracy; `solvers.testing.check_solver` holds it to that.
 
     EXACT_SCALING: multiplying A, b and x0 by powers of two multiplies x by one, and changes no other bit.
-    EXACT_BATCH: a problem in a batch gets the bits that it gets alone.
+    EXACT_BATCH: a problem in a batch gets the bits that it gets alone; so with the fused kernels, by construction.
     MONOTONE: ‖x_k − x*‖ never grows, to rounding, from any x0.
     GRADIENT_RATE: ‖x_k − x*‖ <= ((κ² − 1)/(κ² + 1))^k ‖x₀ − x*‖.
     CHEBYSHEV_RATE: ‖x_k − x*‖ <= 2 q^k/(1 + q^2k) ‖x₀ − x*‖ with q = (κ − 1)/(κ + 1).
@@ -40,10 +42,6 @@ class Promise(StrEnum):
     CHEBYSHEV_RATE = "chebyshev-rate"
     KRYLOV_RATE = "krylov-rate"
     NEWTON_RATE = "newton-rate"
-
-
-EXACT = frozenset({Promise.EXACT_SCALING, Promise.EXACT_BATCH})
-"""What every solver promises unless it says otherwise."""
 
 
 class Solver(ABC):
@@ -62,8 +60,8 @@ class Solver(ABC):
 
     @property
     def promises(self) -> frozenset[Promise]:
-        """What the solver holds to beyond its accuracy."""
-        return EXACT
+        """What the solver holds to beyond its accuracy; nothing unless it says so."""
+        return frozenset()
 
     @property
     @abstractmethod
@@ -112,6 +110,8 @@ class Solver(ABC):
                 result = self._solve(flat["A"], flat["b"], flat.get("x0"), record)
             else:
                 result = empty_result(matrix.new_empty(0, *matrix.shape[-2:]), record)
+            if matrix.numel():
+                result = replace(result, residual_norm=_residual_norm(flat["A"], flat["b"], torch.as_tensor(result.x)))
         return _restore(_flag_nonfinite(result), batch, as_numpy=not isinstance(A, torch.Tensor))
 
 
@@ -158,6 +158,7 @@ class ProductSolver(Solver):
         operator, right, start = validated_operator(A, b, x0)
         with torch.no_grad():
             result = self._solve(operator, right, start, record)
+            result = replace(result, residual_norm=_residual_norm(operator, right, torch.as_tensor(result.x)))
         return _restore(_flag_nonfinite(result), torch.Size(), as_numpy=True)
 
 
@@ -173,6 +174,19 @@ def _flag_nonfinite(result: LstsqResult) -> LstsqResult:
     x, status = torch.as_tensor(result.x), torch.as_tensor(result.status).to(torch.int64)
     silent = ~torch.isfinite(x).all(dim=-1) & (status != Status.RANK_DEFICIENT)
     return replace(result, status=torch.where(silent, int(Status.BREAKDOWN), status))
+
+
+def _residual_norm(A: Matrix, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """‖b − A x‖₂ in the units of b, (B,); inf where x is not finite or the norm overflows."""
+    size = norm(b - matvec(A, x))
+    odd = ~(ordinary(size) & ordinary(norm(x)))
+    if not bool(odd.any()) or isinstance(A, Operator):
+        return torch.where(torch.isfinite(size), size, float("inf"))
+    # A zero, an underflow and an overflow look alike until the problem is of size 1.
+    part = scale(A[odd], b[odd], torch.nan_to_num(x[odd], nan=0.0, posinf=0.0, neginf=0.0))
+    scaled = ldexp(norm(part.b - matvec(part.A, part.start)), part.right_exponent)
+    size[odd] = torch.where(torch.isfinite(x[odd]).all(dim=-1), scaled, float("inf"))
+    return size
 
 
 def _restore(result: LstsqResult, batch: torch.Size, *, as_numpy: bool) -> LstsqResult:
@@ -198,5 +212,7 @@ def _restore(result: LstsqResult, batch: torch.Size, *, as_numpy: bool) -> Lstsq
         x=shaped(x, *batch, x.shape[-1]),
         status=shaped(status, *batch),
         iterations=shaped(iterations, *batch),
+        residual_norm=shaped(torch.as_tensor(result.residual_norm), *batch),
+        condition=None if result.condition is None else shaped(torch.as_tensor(result.condition), *batch),
         trace=None if trace is None else shaped(trace, trace.shape[0], *batch, trace.shape[-1]),
     )

@@ -4,10 +4,10 @@ Problem: min_x ‖b − A x‖₂, and among the minimisers the one of least ‖
 Method: A = U diag(s) Vᵀ, through A = Q R where m >= n; x = Σ (u_jᵀ b / s_j) v_j over the singular values that are not
     rounding, s_j > max(m, n) eps s₁.
 Accuracy: normwise backward stable: forward error c u κ (1 + (‖b‖ + κ‖r‖)/(‖A‖‖x‖)).
-Rank: for m >= n by the rule of `solvers.rank`, so that a column in small units is no dependent column: if the rank is
-    full the columns are first brought to one size (the solution is unique, so that changes nothing else) and every s_j
-    is kept. Otherwise, and for m < n, A is only scaled as a whole: the least norm depends on the units of the unknowns.
-    RANK_DEFICIENT means rank below min(m, n); x is then the minimum-norm solution of the truncated problem.
+Rank: for m >= n by the rule of `solvers._core.rank`, so that a column in small units is no dependent column: if the
+    rank is full the columns are first brought to one size (the solution is unique, so that changes nothing else) and
+    every s_j is kept. Otherwise, and for m < n, A is only scaled as a whole: the least norm depends on the units of the
+    unknowns. RANK_DEFICIENT means rank below min(m, n); x is then the minimum-norm solution of the truncated problem.
 Cost: that of LAPACK's gelsd on A, divide and conquer after a QR factorisation. Where the singular values leave doubt
     about the rank (σ_min <= √eps σ_max), or columns differ in size by more than 16, a second one, on the triangular
     factor.
@@ -22,12 +22,11 @@ from typing import ClassVar
 
 import torch
 
-from solvers.alignment import aligned_columns, aligned_vectors, padded
-from solvers.products import column_norms
-from solvers.rank import deficient_factor
+from solvers._core.alignment import aligned_columns, aligned_vectors, padded
+from solvers._core.rank import condition_of, deficient_factor
+from solvers._core.scaling import exponent, ldexp, ordinary, scale_columns
 from solvers.result import LstsqResult, Status
-from solvers.scaling import exponent, ldexp, ordinary, scale_columns
-from solvers.solver import Solver
+from solvers.solver import Promise, Solver
 
 _EVEN = 16.0
 """How much the columns may differ in size without being brought to one."""
@@ -38,6 +37,7 @@ class SVD(Solver):
     """Singular value decomposition; no options."""
 
     name: ClassVar[str] = "svd"
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING})
     underdetermined: ClassVar[bool] = True
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
@@ -134,7 +134,7 @@ def _settled(
     right = exponent(b[where], -1)[:, None]
     factor = torch.geqrf(aligned_columns(scaled, ldexp(b[where], -right)).mT)[0]
     R, c = factor[:, :n, :n].triu(), factor[:, :n, n]
-    verdict = deficient_factor(R, m, column_norms(R))
+    verdict = deficient_factor(R, m, condition_of(R))
     # Where the rank is short the columns get their sizes back: the least norm depends on them.
     for group, back, cutoff in ((verdict, columns - overall, _cutoff(A)), (~verdict, torch.zeros_like(columns), 0.0)):
         if bool(group.any()):

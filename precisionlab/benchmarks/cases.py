@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from precisionlab import measure
+from precisionlab.models.fused import attention, convolution
 from solvers import gradient_descent
-from solvers.fused import attention, convolution, householder
+from solvers.fused import householder
 from solvers.fused.schulz import newton_schulz_iterates
 from solvers.problems import gaussian_problem
 

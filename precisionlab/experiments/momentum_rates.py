@@ -22,7 +22,7 @@ from precisionlab.precision import environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.tasks import heavy_ball
 from solvers import errors, reference
-from solvers.learned_momentum import LearnedMomentum, MomentumStep
+from solvers.learned.momentum import LearnedMomentum, MomentumStep
 from solvers.problems import random_problem
 
 NAME = "linear-attention/heavy-ball"

@@ -38,8 +38,8 @@ from precisionlab.tasks.gradient_descent import descend
 from precisionlab.tasks.in_context_baselines import ridge
 from precisionlab.tasks.layout import Problem
 from solvers import LstsqResult
-from solvers.learned_momentum import LearnedMomentum
-from solvers.learned_newton_schulz import LearnedNewtonSchulz
+from solvers.learned.momentum import LearnedMomentum
+from solvers.learned.newton_schulz import LearnedNewtonSchulz
 from solvers.solver import Solver
 
 NOISES = (0.0, 0.1, 0.5, 1.0)

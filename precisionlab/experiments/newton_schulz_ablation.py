@@ -24,7 +24,7 @@ from precisionlab.training import Objective, fit
 from precisionlab.training.snap import Snap
 from precisionlab.training.trainer import Progress
 from solvers import errors, reference
-from solvers.learned_newton_schulz import LearnedNewtonSchulz, MatrixStep
+from solvers.learned.newton_schulz import LearnedNewtonSchulz, MatrixStep
 from solvers.problems import random_problem
 
 NAME = "linear-attention/newton-schulz"

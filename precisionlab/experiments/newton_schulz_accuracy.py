@@ -28,7 +28,7 @@ from precisionlab.precision import environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.tasks.newton_schulz import EmittedStep, NewtonSchulz
 from solvers import errors, nist, reference
-from solvers.learned_newton_schulz import LearnedNewtonSchulz, MatrixStep
+from solvers.learned.newton_schulz import LearnedNewtonSchulz, MatrixStep
 from solvers.problems import LstsqProblem, random_problem
 
 CONDITIONS = (1e1, 1e3, 1e5, 1e7, 1e9)

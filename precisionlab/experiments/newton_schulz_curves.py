@@ -17,7 +17,7 @@ from precisionlab import measure
 from precisionlab.measure import Subject
 from precisionlab.precision import math_flags
 from precisionlab.tasks.newton_schulz import step
-from solvers.learned_newton_schulz import LearnedNewtonSchulz
+from solvers.learned.newton_schulz import LearnedNewtonSchulz
 from solvers.problems import random_problem
 
 CONDITIONS = (1e1, 1e4, 1e7)

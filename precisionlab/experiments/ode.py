@@ -28,8 +28,8 @@ from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.tasks import Ode
 from precisionlab.tasks.exact_least_squares import solve_exactly
 from precisionlab.training.adam import Adam, paper_adam
-from solvers import double_double as dd
-from solvers.double_double import DD
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
 
 PAPER_MEDIANS = {"least squares": 9e-10, "gated convolution, iterated": 4e-7, "gradient descent": 4e-7} | {
     "Transformer": 8.5e-4

@@ -26,8 +26,8 @@ from precisionlab.tasks import SolverTask, chebyshev, heavy_ball
 from precisionlab.tasks.gradient_descent import descend_exactly, padded
 from precisionlab.tasks.layout import Problem
 from solvers import Status, errors, reference
-from solvers import double_double as dd
-from solvers.double_double import DD
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
 from solvers.problems import random_problem
 
 SCALES = (1e-2, 1e-1, 1.0, 1e1, 1e2)

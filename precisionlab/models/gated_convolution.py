@@ -17,8 +17,8 @@ from torch import nn
 
 from precisionlab.models.config import ModelConfig
 from precisionlab.models.filters import ImplicitTaps, Taps, convolve_by_fft, convolve_directly
+from precisionlab.models.fused.convolution import convolve
 from precisionlab.models.initial import by_fan_in
-from solvers.fused.convolution import convolve
 
 
 class GatedConvolution(nn.Module):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from solvers.double_double import DD
+from solvers._core.double_double import DD
 
 CLEARLY_ABOVE = 1e3
 """An error this many units of roundoff above zero is measured to three digits against a target in float64."""

@@ -18,8 +18,8 @@ from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
 from precisionlab.tasks.task import Example
-from solvers import double_double as dd
-from solvers.learned_momentum import LearnedChebyshev
+from solvers._core import double_double as dd
+from solvers.learned.momentum import LearnedChebyshev
 
 
 def step(

@@ -12,8 +12,8 @@ Reference: Björck, Solving linear least squares problems by Gram–Schmidt orth
 
 import torch
 
-from solvers import double_double as dd
-from solvers.double_double import DD
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
 
 
 def solve_exactly(A: torch.Tensor, b: torch.Tensor) -> DD:

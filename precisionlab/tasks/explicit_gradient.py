@@ -27,9 +27,9 @@ from precisionlab.tasks import layout
 from precisionlab.tasks.drawing import gaussian, want_active_rows
 from precisionlab.tasks.layout import Problem, Query, Repeats
 from precisionlab.tasks.task import Emission, Example
-from solvers import double_double as dd
-from solvers.double_double import DD
-from solvers.learned import LearnedSolver
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
+from solvers.learned.gradient import LearnedSolver
 
 
 def gradient(A: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -25,9 +25,9 @@ from precisionlab.tasks.drawing import gaussian, want_active_rows
 from precisionlab.tasks.explicit_gradient import gradient
 from precisionlab.tasks.layout import Problem, Query, Repeats
 from precisionlab.tasks.task import Emission, Example
-from solvers import double_double as dd
-from solvers.double_double import DD
-from solvers.learned_iteration import LearnedIteration
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
+from solvers.learned.iteration import LearnedIteration
 
 
 def descend(problem: Problem, *, steps: int, step_size: float) -> torch.Tensor:

@@ -17,8 +17,8 @@ from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
 from precisionlab.tasks.task import Emission, Example
-from solvers import double_double as dd
-from solvers.learned_momentum import LearnedMomentum
+from solvers._core import double_double as dd
+from solvers.learned.momentum import LearnedMomentum
 
 
 def coefficients(condition: float) -> tuple[float, float]:

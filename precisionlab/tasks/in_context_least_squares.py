@@ -31,8 +31,8 @@ from precisionlab.config import STRICT
 from precisionlab.tasks.accuracy import mean_square
 from precisionlab.tasks.exact_least_squares import solve, solve_exactly
 from precisionlab.tasks.task import Emission, Example
-from solvers import double_double as dd
-from solvers.double_double import DD
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
 
 Fit = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(A (B, i, n), b (B, i)) → x̂ (B, n), i from 1."""

@@ -22,8 +22,8 @@ from precisionlab.tasks.exact_least_squares import solve, solve_exactly
 from precisionlab.tasks.gradient_descent import padded
 from precisionlab.tasks.layout import Repeats, rows_of
 from precisionlab.tasks.task import Emission, Example
-from solvers import double_double as dd
-from solvers.learned_direct import LearnedDirect
+from solvers._core import double_double as dd
+from solvers.learned.direct import LearnedDirect
 from solvers.problems import random_problem
 
 

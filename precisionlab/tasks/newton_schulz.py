@@ -16,9 +16,9 @@ from pydantic.dataclasses import dataclass
 
 from precisionlab.config import STRICT
 from precisionlab.tasks.task import Emission, Example
-from solvers import double_double as dd
-from solvers.double_double import DD
-from solvers.learned_newton_schulz import LearnedNewtonSchulz
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
+from solvers.learned.newton_schulz import LearnedNewtonSchulz
 
 CLEARLY_ABOVE = 1e3
 """An error this many units of roundoff above zero is measured to three digits against a target in float64."""

@@ -49,8 +49,8 @@ from precisionlab.tasks.exact_least_squares import solve, solve_exactly
 from precisionlab.tasks.in_context_least_squares import Fit
 from precisionlab.tasks.layout import rows_of
 from precisionlab.tasks.task import Emission, Example
-from solvers import double_double as dd
-from solvers.double_double import DD
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
 
 
 class Operator(NamedTuple):

@@ -24,8 +24,8 @@ from pydantic.dataclasses import dataclass
 from precisionlab.config import STRICT
 from precisionlab.tasks.accuracy import mean_square
 from precisionlab.tasks.task import Emission, Example
-from solvers import double_double as dd
-from solvers.double_double import DD
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
 
 COEFFICIENT_SCALE = 3.0
 """Standard deviation of the coefficients of the linear primitive, as in the paper's code."""

@@ -1,8 +1,8 @@
 """Chebyshev's method run to its stopping rules, a chunk of iterates at a time.
 
 A solver must judge every iterate. The kernel takes many steps in one call and notes ‖b − A x‖ and ‖Aᵀ(b − A x)‖ of
-each; the rules of `solvers.iteration` are then applied to the whole chunk, and a problem ends at the first iterate that
-meets one. What was computed beyond it is thrown away. Chunks change no bit: a call goes on from where the last one
+each; the rules of `solvers._core.loop` are then applied to the whole chunk, and a problem ends at the first iterate
+that meets one. What was computed beyond it is thrown away. Chunks change no bit: a call goes on from where the last one
 ended, and no problem sees another.
 """
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
+from solvers._core.loop import RUNNING, paige_saunders, ruled, stalled
+from solvers._core.triangular import norm
 from solvers.fused import fresh, launch, plain
-from solvers.iteration import RUNNING, paige_saunders, ruled, stalled
-from solvers.products import norm
 from solvers.result import LstsqResult, Status
 
 FIRST_CHUNK, LAST_CHUNK = 16, 128
@@ -124,7 +124,7 @@ def iterate_in_chunks(
     max_iterations: int,
     record: bool,
 ) -> LstsqResult:
-    """Iterate until the rules or the cap stop each problem, as `solvers.iteration.iterate` does with single steps.
+    """Iterate until the rules or the cap stop each problem, as `solvers._core.loop.iterate` does with single steps.
 
     Args:
         A: matrices of size 1, (B, m, n), float64 on the CPU.

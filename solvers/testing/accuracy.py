@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from solvers._core.scaling import exponent, ldexp
 from solvers.reference import solve_exact
 from solvers.result import Array
-from solvers.scaling import exponent, ldexp
 from solvers.testing.recipes import GeneratedProblem, Recipe
 
 LAPACK_LIMIT = 30

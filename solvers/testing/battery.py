@@ -12,11 +12,11 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Flaky
 
+from solvers._core.arrays import require_count
 from solvers.testing.answers import is_iterative
 from solvers.testing.findings import Violation
 from solvers.testing.report import CheckReport, CheckResult, SolverCheckFailed
 from solvers.testing.table import CHECKS, GENTLE, Check, Strategy
-from solvers.validation import require_count
 
 _SHRINKING_SECONDS = 15.0
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from solvers._core.arrays import DTYPES, require_choice, require_count
 from solvers.testing.accuracy import constant
 from solvers.testing.recipes import (
     DEFICIENT_KINDS,
@@ -21,7 +22,6 @@ from solvers.testing.recipes import (
     Recipe,
     largest_exponent,
 )
-from solvers.validation import DTYPES, require_choice, require_count
 
 _RESIDUALS = (0.0, 1.0, 2.0**-10, 2.0**-30, 64.0)
 _STEPS = 3

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from precisionlab.models.fused.attention import attend
+from precisionlab.models.fused.convolution import convolve
 from solvers import fused, gradient_descent
-from solvers.fused.attention import attend
-from solvers.fused.convolution import convolve
 from solvers.fused.householder import householder
 from solvers.fused.iterates import chebyshev_iterates
 from solvers.fused.schulz import newton_schulz_iterates

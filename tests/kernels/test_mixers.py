@@ -6,8 +6,13 @@ import mpmath
 import pytest
 import torch
 
-from solvers.fused.attention import attend, linear_attention, linear_attention_backward, linear_attention_eager
-from solvers.fused.convolution import (
+from precisionlab.models.fused.attention import (
+    attend,
+    linear_attention,
+    linear_attention_backward,
+    linear_attention_eager,
+)
+from precisionlab.models.fused.convolution import (
     convolve,
     gated_convolution,
     gated_convolution_backward,

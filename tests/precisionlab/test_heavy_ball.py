@@ -12,7 +12,7 @@ from precisionlab.experiments.momentum_rates import descent
 from precisionlab.tasks import HeavyBall
 from precisionlab.tasks.heavy_ball import EmittedIterate, coefficients, prompt, step
 from solvers import Status, errors, reference
-from solvers.learned_momentum import LearnedMomentum
+from solvers.learned.momentum import LearnedMomentum
 from solvers.problems import random_problem
 
 U = 2.0**-53

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from precisionlab.tasks import LeastSquares
 from precisionlab.tasks.exact_least_squares import solve
 from solvers import Status, errors, reference
-from solvers.learned_direct import LearnedDirect
+from solvers.learned.direct import LearnedDirect
 from solvers.problems import random_problem
 
 U = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}

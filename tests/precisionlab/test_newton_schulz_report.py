@@ -10,7 +10,7 @@ import precisionlab
 from precisionlab.experiments import momentum_rates, newton_schulz_curves
 from precisionlab.experiments.newton_schulz_accuracy import Kind, answers, kinds, measure, nist_rows, page, read, write
 from precisionlab.tasks.newton_schulz import EmittedStep
-from solvers.learned_newton_schulz import LearnedNewtonSchulz
+from solvers.learned.newton_schulz import LearnedNewtonSchulz
 from solvers.problems import random_problem
 
 REPORTS = Path(__file__).parents[2] / "reports"

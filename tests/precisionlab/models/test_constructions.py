@@ -13,7 +13,7 @@ from precisionlab.tasks import HeavyBall, NewtonSchulz, layout
 from precisionlab.tasks.gradient_descent import descend, descend_exactly
 from precisionlab.tasks.heavy_ball import coefficients
 from precisionlab.tasks.layout import Problem
-from solvers import double_double as dd
+from solvers._core import double_double as dd
 
 U = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 Make = Callable[[int, int, torch.dtype], Backbone]

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import settings
 
 import solvers
-from solvers.learned import LearnedSolver
-from solvers.products import matvec, rmatvec
+from solvers._core.triangular import matvec, rmatvec
+from solvers.learned.gradient import LearnedSolver
 from solvers.refinement import Refinement
 from solvers.testing import check_solver
 

@@ -1,8 +1,7 @@
 """The loop that every iterative method shares: each problem stops when it is its time, and then costs nothing.
 
 A method supplies a state (a NamedTuple of tensors whose first dimension is the batch, one of them `x`), a step, and a
-verdict. Problems that are done leave the batch, so the remaining ones go on without them; as no operation depends on
-the batch around a problem, its iterates are the same bits whether it is alone or among thousands.
+verdict. Problems that are done leave the batch, so the remaining ones go on without them.
 
 Stopping, unless a method says otherwise, with r = b − A x and the tolerance τ:
     R1  ‖r‖ <= τ (‖b‖ + ‖A‖_F ‖x‖)      x solves a consistent problem as near as τ
@@ -24,8 +23,8 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from solvers.linear_operator import Matrix, Operator
-from solvers.products import norm
+from solvers._core.operators import Matrix, Operator
+from solvers._core.triangular import norm
 from solvers.result import LstsqResult, Status
 
 RUNNING = -1
@@ -60,43 +59,27 @@ def iterate(
     """
     x = _iterate_of(state).clone()
     active = torch.arange(x.shape[0], device=x.device)
-    state = _paired(state)
     status = torch.full_like(active, int(Status.MAX_ITERATIONS))
     iterations = torch.zeros_like(active)
     trace = [x.clone()] if record else []
     for k in range(max_iterations + 1):
-        count = len(active)
-        ruling = verdict(state)[:count]
+        ruling = verdict(state)
         done = ruling != RUNNING
         if bool(done.any()):
             ended = active[done]
-            x[ended], status[ended], iterations[ended] = _iterate_of(state)[:count][done], ruling[done], k
+            x[ended], status[ended], iterations[ended] = _iterate_of(state)[done], ruling[done], k
             active = active[~done]
             if not len(active):
                 break
-            state = _paired(_rebuilt(state, [part[:count][~done] for part in state]))
+            state = _rebuilt(state, [part[~done] for part in state])
         if k == max_iterations:
-            x[active], iterations[active] = _iterate_of(state)[: len(active)], k
+            x[active], iterations[active] = _iterate_of(state), k
             break
         state = step(state)
         if record:
-            x[active] = _iterate_of(state)[: len(active)]
+            x[active] = _iterate_of(state)
             trace.append(x.clone())
     return LstsqResult(x=x, status=status, iterations=iterations, trace=torch.stack(trace) if record else None)
-
-
-def _paired(state: S) -> S:
-    """A single problem beside itself: products with a batch of one sum in another order, see `solvers.products`.
-
-    Args:
-        state: any.
-
-    Returns:
-        A state of at least two problems.
-    """
-    if _iterate_of(state).shape[0] != 1:
-        return state
-    return _rebuilt(state, [part if isinstance(part, Operator) else torch.cat([part, part]) for part in state])
 
 
 def _rebuilt(state: S, parts: list[Any]) -> S:

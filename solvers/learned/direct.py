@@ -15,13 +15,12 @@ from typing import ClassVar
 
 import torch
 
-from solvers.alignment import singular_values
-from solvers.products import matvec, norm, rmatvec
-from solvers.rank import flag_deficient
+from solvers._core.arrays import require_nonnegative
+from solvers._core.rank import judged
+from solvers._core.scaling import ldexp, scale
+from solvers._core.triangular import matvec, norm, rmatvec
 from solvers.result import LstsqResult, Status
-from solvers.scaling import ldexp, scale
 from solvers.solver import Promise, Solver
-from solvers.validation import require_nonnegative
 
 Solution = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(A (B, m, n), b (B, m)) → an approximation to the solution, (B, n)."""
@@ -63,7 +62,7 @@ class LearnedDirect(Solver):
         tolerance = self.tolerance
         if tolerance is None:
             tolerance = DEFAULT_TOLERANCE_ULPS * torch.finfo(A.dtype).eps / 2
-        residual, largest = right - matvec(unit, x), singular_values(unit)[:, 0]
+        residual, largest = right - matvec(unit, x), torch.linalg.svdvals(unit)[:, 0]
         allowed = tolerance * largest * (largest * norm(x) + norm(residual))
         # Where squares overflow both sides are inf, and nothing has been solved.
         small = (norm(rmatvec(unit, residual)) <= allowed) & allowed.isfinite()
@@ -74,4 +73,4 @@ class LearnedDirect(Solver):
             iterations=torch.ones(len(A), dtype=torch.int64, device=A.device),
             trace=back.unsqueeze(0) if record else None,
         )
-        return flag_deficient(A, problem.restored(found))
+        return judged(A, problem.restored(found))

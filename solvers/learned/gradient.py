@@ -23,9 +23,8 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from solvers import double_double as dd
-from solvers import scaling
-from solvers.alignment import singular_values
+from solvers._core import double_double as dd
+from solvers._core import scaling
 from solvers.result import LstsqResult, Status
 from solvers.solver import Promise, Solver
 
@@ -153,7 +152,7 @@ class _Scaled(NamedTuple):
         to_unit = torch.where(mean_square > 0, -(mean_square.log2() / 2).round(), 0.0).to(torch.int64)
         unit = scaling.ldexp(bounded.A, to_unit[:, None, None])
         start = torch.zeros_like(A[:, 0]) if bounded.x0 is None else bounded.x0
-        s = singular_values(unit.double())
+        s = torch.linalg.svdvals(unit.double())
         largest, smallest = s[:, 0], s[:, -1]
         if isinstance(step_size, str):
             eta = 2 / (largest.square() + smallest.square())

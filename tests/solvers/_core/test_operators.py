@@ -9,7 +9,7 @@ import solvers
 from solvers import Status, errors, reference
 from solvers.problems import random_problem
 
-from .tolerance import forward
+from ..tolerance import forward
 
 PRODUCTS = ["cgls", "lsqr", "lsmr"]
 ENTRIES = [name for name in solvers.names() if name not in PRODUCTS]

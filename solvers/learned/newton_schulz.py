@@ -27,15 +27,15 @@ from typing import NamedTuple
 
 import torch
 
-from solvers import double_double as dd
-from solvers.double_double import DD
-from solvers.iteration import RUNNING, frobenius, iterate
-from solvers.products import matvec, norm, rmatvec
-from solvers.rank import deficient
+from solvers._core import double_double as dd
+from solvers._core.arrays import require_count
+from solvers._core.double_double import DD
+from solvers._core.loop import RUNNING, frobenius, iterate
+from solvers._core.rank import condition_of, deficient_factor, triangular_factor
+from solvers._core.scaling import exponent, ldexp
+from solvers._core.triangular import matvec, norm, rmatvec
 from solvers.result import LstsqResult, Status
-from solvers.scaling import exponent, ldexp
 from solvers.solver import Solver
-from solvers.validation import require_count
 
 MatrixStep = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(A (B, m, n), X (B, n, m)) → an approximation to X (2I − A X), (B, n, m)."""
@@ -80,7 +80,9 @@ class LearnedNewtonSchulz(Solver):
         problem = _Equilibrated.of(A, b, x0)
         x, status = problem.x0, torch.full(A.shape[:1], int(Status.RANK_DEFICIENT), device=A.device)
         iterations = torch.zeros_like(status)
-        solvable = torch.nonzero(~deficient(A)).squeeze(-1)
+        R = triangular_factor(A)
+        condition = condition_of(R)
+        solvable = torch.nonzero(~deficient_factor(R, A.shape[-2], condition)).squeeze(-1)
         trace = x[None] if record else None
         if len(solvable):
             part = iterate(
@@ -99,6 +101,7 @@ class LearnedNewtonSchulz(Solver):
             x=problem.unscale(x).to(A.dtype),
             status=status,
             iterations=iterations,
+            condition=condition,
             trace=None if trace is None else problem.unscale(trace).to(A.dtype),
         )
 

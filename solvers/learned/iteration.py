@@ -17,14 +17,13 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 
-from solvers.alignment import singular_values
-from solvers.iteration import iterate, ruled
-from solvers.products import matvec, norm, rmatvec
-from solvers.rank import flag_deficient
+from solvers._core.arrays import require_count, require_nonnegative
+from solvers._core.loop import iterate, ruled
+from solvers._core.rank import judged
+from solvers._core.scaling import ldexp, scale
+from solvers._core.triangular import matvec, norm, rmatvec
 from solvers.result import LstsqResult
-from solvers.scaling import ldexp, scale
 from solvers.solver import Promise, Solver
-from solvers.validation import require_count, require_nonnegative
 
 DEFAULT_TOLERANCE_ULPS = 32
 LARGEST_CONTRACTION = 1.96
@@ -98,7 +97,7 @@ class LearnedIteration(Solver):
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = scale(A, b, x0)
-        largest = singular_values(problem.A.double())[:, 0]
+        largest = torch.linalg.svdvals(problem.A.double())[:, 0]
         bound = (LARGEST_CONTRACTION * self._step.rows / self._step.step_size) ** 0.5
         to_unit = torch.where(largest > 0, (bound / largest).log2().floor(), 0.0).to(torch.int64)
         start = torch.zeros_like(A[:, 0]) if problem.x0 is None else problem.x0
@@ -132,4 +131,4 @@ class LearnedIteration(Solver):
             iterations=result.iterations,
             trace=None if result.trace is None else ldexp(torch.as_tensor(result.trace), back),
         )
-        return flag_deficient(A, problem.restored(found))
+        return judged(A, problem.restored(found))

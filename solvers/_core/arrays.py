@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from solvers.linear_operator import is_operator
+from solvers._core.operators import is_operator
 from solvers.result import Array
 
 DTYPES = (torch.float32, torch.float64)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from solvers.scaling import exponent, ldexp
+from solvers._core.scaling import exponent, ldexp
 
 _SPLITTER = 2.0**27 + 1.0
 

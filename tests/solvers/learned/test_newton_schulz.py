@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 import solvers
 from solvers import Status, errors, reference
-from solvers.learned_newton_schulz import LearnedNewtonSchulz
+from solvers.learned.newton_schulz import LearnedNewtonSchulz
 from solvers.problems import random_problem
 from solvers.testing import check_solver
 
-from .tolerance import tolerance, unit
+from ..tolerance import tolerance, unit
 
 U = unit(torch.float64)
 

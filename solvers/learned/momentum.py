@@ -22,14 +22,14 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
+from solvers._core.arrays import require_count, require_nonnegative
+from solvers._core.loop import iterate, ruled
+from solvers._core.rank import judged
+from solvers._core.scaling import scale
+from solvers._core.triangular import matvec, norm, rmatvec
 from solvers.gradient_descent import extreme_singular_values
-from solvers.iteration import iterate, ruled
-from solvers.products import matvec, norm, rmatvec
-from solvers.rank import flag_deficient
 from solvers.result import LstsqResult
-from solvers.scaling import scale
 from solvers.solver import Promise, Solver
-from solvers.validation import require_count, require_nonnegative
 
 MomentumStep = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """(A (B, m, n), b (B, m), x (B, n), the x before (B, n)) → the next x, (B, n)."""
@@ -107,7 +107,7 @@ class _Accelerated(Solver):
             iterations=result.iterations,
             trace=None if result.trace is None else torch.as_tensor(result.trace) / unit,
         )
-        return flag_deficient(A, problem.restored(back))
+        return judged(A, problem.restored(back))
 
 
 class LearnedMomentum(_Accelerated):

@@ -4,11 +4,11 @@ import mpmath
 import pytest
 import torch
 
-from solvers import double_double as dd
-from solvers.double_double import DD
-from solvers.scaling import exponent, ldexp
+from solvers._core import double_double as dd
+from solvers._core.double_double import DD
+from solvers._core.scaling import exponent, ldexp
 
-from .tolerance import unit
+from ..tolerance import unit
 
 U2 = unit(torch.float64) ** 2
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
-from solvers.linear_operator import Matrix, Operator
+from solvers._core.operators import Matrix, Operator
 from solvers.result import LstsqResult
 
 _FAR = 4000

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvers import errors, reference
-from solvers.learned import LearnedSolver
+from solvers.learned.gradient import LearnedSolver
 from solvers.problems import random_problem
 from solvers.result import Status
 

@@ -1,0 +1,89 @@
+"""One rule for rank, and one number for condition, so that all methods give one answer.
+
+A is rank-deficient when, with its columns brought to comparable size by powers of two, σ_min <= max(m, n) eps σ_max: a
+change of A in its last bits then makes the columns dependent. Whether a zero or duplicated column is one is thus
+independent of the units of the unknowns. Beyond κ = 1/(max(m, n) eps) the rule cannot tell a dependent column from a
+nearly dependent one, nor can anything that works in this precision; `solvers.reference` can.
+
+The condition is ‖R‖_F ‖R⁻¹‖_F of the triangular factor with columns of comparable size: at least κ₂, at most n κ₂, and
+never fooled, as an estimate from the diagonal of R is (by Kahan's matrix, or I − triu(1, 1)). Where it is below the
+threshold the rank is full; only elsewhere are singular values computed.
+
+Reference: Golub and Van Loan, Matrix Computations, 4th ed. (2013), section 5.4.1; Kahan, Numerical linear algebra,
+Canad. Math. Bull. 9 (1966).
+"""
+
+from dataclasses import replace
+
+import torch
+
+from solvers._core.operators import Matrix, Operator
+from solvers._core.scaling import scale_columns
+from solvers.result import LstsqResult, Status
+
+
+def triangular_factor(A: torch.Tensor) -> torch.Tensor:
+    """R of A = Q R with the columns of A brought to comparable size, (B, n, n), for A (B, m, n), m >= n."""
+    scaled, _ = scale_columns(A)
+    return torch.geqrf(scaled)[0][:, : A.shape[-1], :].triu()
+
+
+def condition_of(R: torch.Tensor) -> torch.Tensor:
+    """κ of matrices with these triangular factors: ‖R‖_F ‖R⁻¹‖_F, columns of R brought to comparable size.
+
+    Args:
+        R: upper triangular factors, (B, n, n); the strict lower triangle is not read.
+
+    Returns:
+        (B,); inf where a pivot is zero, the inverse overflows, or R is not finite.
+    """
+    n = R.shape[-1]
+    scaled, _ = scale_columns(R.triu())
+    inverse = torch.linalg.solve_triangular(scaled, torch.eye(n, dtype=R.dtype, device=R.device), upper=True)
+    kappa = torch.linalg.matrix_norm(scaled) * torch.linalg.matrix_norm(inverse)
+    return torch.where(torch.isfinite(kappa), kappa, float("inf"))
+
+
+def rank_limit(m: int, n: int, dtype: torch.dtype) -> float:
+    """The κ from which on matrices are called rank-deficient, 1 / (max(m, n) eps)."""
+    return 1.0 / (max(m, n) * torch.finfo(dtype).eps)
+
+
+def deficient_factor(R: torch.Tensor, m: int, condition: torch.Tensor) -> torch.Tensor:
+    """Which matrices are rank-deficient, from a triangular factor and the condition of it.
+
+    Args:
+        R: upper triangular factors, (B, n, n); the strict lower triangle is not read.
+        m: rows of the matrices that were factored.
+        condition: what `condition_of` says of R, (B,).
+
+    Returns:
+        Booleans, (B,); a factor that overflowed is not called deficient.
+    """
+    limit = rank_limit(m, R.shape[-1], R.dtype)
+    doubtful: torch.Tensor = ~(condition < limit) & torch.isfinite(R).all(dim=-1).all(dim=-1)
+    if not bool(doubtful.any()):
+        return doubtful
+    where = torch.nonzero(doubtful).squeeze(-1)
+    scaled, _ = scale_columns(R[where].triu())
+    s = torch.linalg.svdvals(scaled)
+    return doubtful.index_put((where,), s[:, -1] * limit <= s[:, 0])
+
+
+def judged(A: Matrix, result: LstsqResult) -> LstsqResult:
+    """A flat result with the condition of its matrices, and RANK_DEFICIENT where they are so; x is left as it is.
+
+    Args:
+        A: matrices, (B, m, n), m >= n; of an operator nothing is said.
+        result: what an iteration thought.
+
+    Returns:
+        The result.
+    """
+    if isinstance(A, Operator):
+        return result
+    R = triangular_factor(A)
+    condition = condition_of(R)
+    bad = deficient_factor(R, A.shape[-2], condition)
+    status = torch.where(bad, int(Status.RANK_DEFICIENT), torch.as_tensor(result.status))
+    return replace(result, status=status, condition=condition)

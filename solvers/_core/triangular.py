@@ -1,0 +1,51 @@
+"""Batched products and triangular solves, for matrices (B, m, n) and vectors (B, k)."""
+
+import torch
+
+from solvers._core.operators import Matrix, Operator
+
+
+def matvec(A: Matrix, x: torch.Tensor) -> torch.Tensor:
+    """A x, (B, m)."""
+    if isinstance(A, Operator):
+        return A.matvec(x)
+    product: torch.Tensor = (A @ x.unsqueeze(-1)).squeeze(-1)
+    return product
+
+
+def rmatvec(A: Matrix, r: torch.Tensor) -> torch.Tensor:
+    """Aᵀ r, (B, n)."""
+    return A.rmatvec(r) if isinstance(A, Operator) else matvec(A.mT, r)
+
+
+def norm(values: torch.Tensor) -> torch.Tensor:
+    """The Euclidean norm along the last dimension, of values of size about 1."""
+    length: torch.Tensor = torch.linalg.vector_norm(values, dim=-1)
+    return length
+
+
+def back_substitute(R: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """Solve R x = c for upper triangular R, (B, n, n), whose strict lower triangle is not read.
+
+    Args:
+        R: triangular factors.
+        c: right-hand sides, (B, n).
+
+    Returns:
+        (B, n); inf or NaN where a pivot is zero.
+
+    Error:
+        (R + E) x = c with |E| <= n u |R|.
+    """
+    return torch.linalg.solve_triangular(R, c.unsqueeze(-1), upper=True).squeeze(-1)
+
+
+def forward_substitute(R: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """Solve Rᵀ z = c for upper triangular R; otherwise as `back_substitute`."""
+    return torch.linalg.solve_triangular(R.mT, c.unsqueeze(-1), upper=False).squeeze(-1)
+
+
+def divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Quotient a / b, and 0 where b is 0: the Krylov space has ended, and there is no further direction."""
+    empty = b == 0
+    return torch.where(empty, 0.0, a / torch.where(empty, 1.0, b))
