@@ -14,10 +14,10 @@ import precisionlab
 from precisionlab import distributed
 from precisionlab.training.gauss_newton import FLOOR_ULPS
 
+from .processes import ROOT, started
 from .sharded import DAMPING, PROBLEMS
 from .small import NAME
 
-ROOT = Path(__file__).parents[2]
 U = torch.finfo(torch.float64).eps / 2
 QUICK = {"n": 2, "rows": 4, "width": 6, "heads": 1, "phases.adam.until": 0.05}
 """With seed 6 it reaches the floor in 16 rows."""
@@ -90,19 +90,12 @@ def test_two_processes_reach_the_floor_and_one_writes(tmp_path: Path) -> None:
 
 def test_a_killed_group_is_resumed_by_one_process(tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    process = subprocess.Popen(
-        train(directory, 2, "--set", "phases.adam.steps=1000000", *SETTINGS[:-2]),
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    while not process.stderr.readline().startswith("start 1, adam"):  # said after the first row
-        assert process.poll() is None
-    os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=60)
+    with started(train(directory, 2, "--set", "phases.adam.steps=1000000", *SETTINGS[:-2])) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("start 1, adam"):  # said after the first row
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=60)
     before = (directory / "metrics.jsonl").read_text()
     assert before
     precisionlab.train(NAME, run_dir=directory, resume=True, time_limit=1e-9, progress=False)

@@ -14,9 +14,8 @@ from precisionlab import determinism, files, lab
 from precisionlab.runs import RunDirectory
 from precisionlab.training import trainer
 
+from .processes import ROOT, started
 from .small import NAME, SMALL, settings
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +125,11 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: int, code:
     directory = tmp_path / "run"
     # Long enough to be interrupted; what is compared is that a resumed run goes on from the row it had.
     command = [sys.executable, "-m", "precisionlab", "train", NAME, "--run-dir", str(directory)]
-    process = subprocess.Popen(
-        [*command, *settings(**{"phases.adam.steps": 10**6, "phases.adam.until": 1e-9})],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline().startswith("start 1, adam")  # said after the first row
-    process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    with started([*command, *settings(**{"phases.adam.steps": 10**6, "phases.adam.until": 1e-9})]) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("start 1, adam")  # said after the first row
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == code
     resume = f"go on with: precisionlab train {NAME} --run-dir {directory} --resume"
     assert told.splitlines()[-1] == f"interrupted; the state is saved, {resume}"

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +18,9 @@ from precisionlab.cli import main
 from precisionlab.runs import RunDirectory
 from precisionlab.sweep import LARGEST_SWEEP, SweepConfig, plan
 
+from .processes import started
 from .small import NAME
 
-ROOT = Path(__file__).parents[2]
 SWEEP = f"""
 experiments = ["{NAME}"]
 seeds = [0, 1, 2, 3, 4]
@@ -37,33 +38,26 @@ attempts = [1]
 RUNS = 20
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path) -> AbstractContextManager[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "precisionlab", "sweep", folder / "sweep.toml", "--out", folder / "out"]
-    return subprocess.Popen(
-        [*map(str, command), "--processes", "2"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return started([*command, "--processes", "2"], stdout=subprocess.PIPE)
 
 
 def test_a_killed_sweep_started_again_does_no_run_twice(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     (tmp_path / "sweep.toml").write_text(SWEEP)
-    process = start(tmp_path)
     cards = tmp_path / "out" / "runs"
-    while len(list(cards.rglob("card.json"))) < RUNS // 4 and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with start(tmp_path) as process:
+        while len(list(cards.rglob("card.json"))) < RUNS // 4 and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
     assert process.returncode == -signal.SIGKILL
     done = {path: path.stat().st_mtime_ns for path in cards.rglob("card.json")}
     assert RUNS // 4 <= len(done) < RUNS
 
-    again = start(tmp_path)
-    told, errors = again.communicate()
+    with start(tmp_path) as again:
+        told, errors = again.communicate()
     assert again.returncode == 0, errors
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert len(table) == RUNS
@@ -78,8 +72,8 @@ def test_a_killed_sweep_started_again_does_no_run_twice(tmp_path: Path) -> None:
     assert sample["test_mse"] == precisionlab.load(tmp_path / "out" / sample["directory"]).card.test_mse
 
     finished = {path: path.stat().st_mtime_ns for path in cards.rglob("card.json")}
-    third = start(tmp_path)
-    third.communicate()
+    with start(tmp_path) as third:
+        third.communicate()
     assert third.returncode == 0
     assert finished == {path: path.stat().st_mtime_ns for path in finished}
 
@@ -88,8 +82,8 @@ def test_a_run_that_fails_is_a_row_that_says_so(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     text = SWEEP.replace("[0, 1, 2, 3, 4]", "[0]").replace("[4, 6]", "[4]").replace("[100, 150]", "[100]")
     (tmp_path / "sweep.toml").write_text(text + '"phases.adam.learning_rate" = [0.01, 1e308]\n')
-    process = start(tmp_path)
-    told, _ = process.communicate()
+    with start(tmp_path) as process:
+        told, _ = process.communicate()
     assert process.returncode == 1
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert table["ended"].tolist()[1] == "failed: no start had a finite error; try a smaller learning rate"
