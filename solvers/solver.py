@@ -28,6 +28,9 @@ class Promise(StrEnum):
 
     EXACT_SCALING: multiplying A, b and x0 by powers of two multiplies x by one, and changes no other bit.
     EXACT_BATCH: a problem in a batch gets the bits that it gets alone; so with the fused kernels, by construction.
+    COLUMNWISE: the error bound holds with the columns of A, and with them the unknowns, brought to comparable size by
+        powers of two; κ is then what `LstsqResult.condition` says of it.
+    COMPONENTWISE: |x̂_j − x_j| <= c u |x_j| for every j, whatever κ.
     MONOTONE: ‖x_k − x*‖ never grows, to rounding, from any x0.
     GRADIENT_RATE: ‖x_k − x*‖ <= ((κ² − 1)/(κ² + 1))^k ‖x₀ − x*‖.
     CHEBYSHEV_RATE: ‖x_k − x*‖ <= 2 q^k/(1 + q^2k) ‖x₀ − x*‖ with q = (κ − 1)/(κ + 1).
@@ -37,6 +40,8 @@ class Promise(StrEnum):
 
     EXACT_SCALING = "exact-scaling"
     EXACT_BATCH = "exact-batch"
+    COLUMNWISE = "columnwise"
+    COMPONENTWISE = "componentwise"
     MONOTONE = "monotone"
     GRADIENT_RATE = "gradient-rate"
     CHEBYSHEV_RATE = "chebyshev-rate"
@@ -57,6 +62,9 @@ class Solver(ABC):
     """p in the documented forward error of a CONVERGED answer, c(m, n) · u · (κ^p + κ²‖r‖/(‖A‖‖x‖)): 1 for a method
     that keeps to A, 2 for one whose arithmetic passes through AᵀA or whose updates fall below the last bit of x, and 0
     for one that is correct to its last bits whatever κ and r. A `tolerance` above u takes the place of u."""
+
+    error_constant: ClassVar[float] = 60.0
+    """c₀ in the documented forward error, c(m, n) = c₀ max(m, n)."""
 
     @property
     def promises(self) -> frozenset[Promise]:
