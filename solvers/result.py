@@ -84,8 +84,8 @@ class LstsqResult:
             facts.append(("iterations", str(low) if low == high else f"{low} to {high}"))
         for name, values in (("residual norm", self.residual_norm), ("condition", self.condition)):
             if values is not None and values.reshape(-1).shape[0]:
-                low, high = float(values.min()), float(values.max())
-                facts.append((name, f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"))
+                least, most = float(values.min()), float(values.max())
+                facts.append((name, f"{least:.2g}" if least == most else f"{least:.2g} to {most:.2g}"))
         if self.trace is not None:
             facts.append(("trace", str(tuple(self.trace.shape))))
         return facts

@@ -37,12 +37,14 @@ def back_substitute(R: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
     Error:
         (R + E) x = c with |E| <= n u |R|.
     """
-    return torch.linalg.solve_triangular(R, c.unsqueeze(-1), upper=True).squeeze(-1)
+    x: torch.Tensor = torch.linalg.solve_triangular(R, c.unsqueeze(-1), upper=True).squeeze(-1)
+    return x
 
 
 def forward_substitute(R: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
     """Solve Rᵀ z = c for upper triangular R; otherwise as `back_substitute`."""
-    return torch.linalg.solve_triangular(R.mT, c.unsqueeze(-1), upper=False).squeeze(-1)
+    z: torch.Tensor = torch.linalg.solve_triangular(R.mT, c.unsqueeze(-1), upper=False).squeeze(-1)
+    return z
 
 
 def divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
