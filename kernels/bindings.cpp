@@ -69,14 +69,41 @@ void schulz_step(const In3& A, const In3& X0, const Out4& out, const Out1& defec
   run(task, threads, level);
 }
 
-void householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& rows, int threads,
+void householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& measures, int threads,
                  const std::string& level) {
-  run(pl::householder_task(A, b, x, R, rows), threads, level);
+  run(pl::householder_task(A, b, x, R, measures), threads, level);
 }
 
-void cholesky(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& squares, int threads,
+void cholesky(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& measures, int threads,
               const std::string& level) {
-  run(pl::cholesky_task(A, b, x, R, squares), threads, level);
+  run(pl::cholesky_task(A, b, x, R, measures), threads, level);
+}
+
+// Of the signatures before there were measures.
+void old_householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& rows, int threads,
+                     const std::string& level) {
+  const std::size_t batch = A.shape(0);
+  std::vector<double> measures(6 * batch + 1);
+  run(pl::HouseholderTask{A.data(), b.data(), x.data(), R.data(), measures.data(), std::int64_t(batch), int(A.shape(1)),
+                          int(A.shape(2))},
+      threads, level);
+  for (std::size_t i = 0; i < batch; ++i) rows.data()[2 * i] = measures[i], rows.data()[2 * i + 1] = measures[batch + i];
+}
+
+void old_cholesky(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& squares, int threads,
+                  const std::string& level) {
+  const std::size_t batch = A.shape(0), n = A.shape(2);
+  std::vector<double> measures(5 * batch + 1);
+  run(pl::CholeskyTask{A.data(), b.data(), x.data(), R.data(), measures.data(), std::int64_t(batch), int(A.shape(1)),
+                       int(n)},
+      threads, level);
+  for (std::size_t i = 0; i < batch; ++i) {
+    for (std::size_t j = 0; j < n; ++j) {
+      double sum = 0.0;
+      for (std::size_t k = 0; k <= j; ++k) sum += R.data()[(i * n + k) * n + j] * R.data()[(i * n + k) * n + j];
+      squares.data()[i * n + j] = sum;
+    }
+  }
 }
 
 void attention(const Strided4& q, const Strided4& k, const Strided4& v, const Strided4& output,
@@ -142,10 +169,12 @@ NB_MODULE(precisionlab_kernels, module) {
              "Write the next Newton-Schulz iterate, and ||I - X A||_F of it.");
   module.def("schulz", &schulz, "A"_a, "X0"_a, "out"_a, "steps"_a, "threads"_a, "level"_a = "",
              "Write the Newton-Schulz iterates into out, every one or the last.");
-  module.def("householder", &householder, "A"_a, "b"_a, "x"_a, "R"_a, "rows"_a, "threads"_a, "level"_a = "",
-             "Write the least-squares solution, the factor R, and the extremes of the rows' maxima.");
-  module.def("cholesky", &cholesky, "A"_a, "b"_a, "x"_a, "R"_a, "squares"_a, "threads"_a, "level"_a = "",
-             "Write the solution of the normal equations, the factor R, and the diagonal of the Gram matrix.");
+  module.def("solve_by_householder", &householder, "A"_a, "b"_a, "x"_a, "R"_a, "measures"_a, "threads"_a, "level"_a = "",
+             "Write the least-squares solution, the factor R, and what is to be known of them.");
+  module.def("solve_by_cholesky", &cholesky, "A"_a, "b"_a, "x"_a, "R"_a, "measures"_a, "threads"_a, "level"_a = "",
+             "Write the solution of the normal equations, the factor R, and what is to be known of them.");
+  module.def("householder", &old_householder, "A"_a, "b"_a, "x"_a, "R"_a, "rows"_a, "threads"_a, "level"_a = "");
+  module.def("cholesky", &old_cholesky, "A"_a, "b"_a, "x"_a, "R"_a, "squares"_a, "threads"_a, "level"_a = "");
   module.def("attention", &attention, "q"_a, "k"_a, "v"_a, "output"_a, "gradients"_a, "causal"_a, "start"_a, "prefix"_a,
              "scale"_a, "threads"_a, "level"_a = "", "Write linear attention, or with gradients its backward pass.");
   module.def("convolution", &convolution, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "y"_a, "threads"_a,

@@ -95,8 +95,9 @@ void schulz(const In3& A, const In3& X0, const Out4& out, int steps, std::uintpt
   if (task.batch > 0) run(task, A.device_id(), stream);
 }
 
-void householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& rows, std::uintptr_t stream) {
-  const auto task = pl::householder_task(A, b, x, R, rows);
+void householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& measures,
+                 std::uintptr_t stream) {
+  const auto task = pl::householder_task(A, b, x, R, measures);
   if (task.batch > 0) run(task, A.device_id(), stream);
 }
 
@@ -166,8 +167,8 @@ void bind_device(nb::module_& module) {
   module.def("device_iterates", &iterates, "A"_a, "b"_a, "x0"_a, "step"_a, "spread"_a, "out"_a, "steps"_a, "gram"_a,
              "chebyshev"_a, "stream"_a, "iterates, on a GPU.");
   module.def("device_schulz", &schulz, "A"_a, "X0"_a, "out"_a, "steps"_a, "stream"_a, "schulz, on a GPU.");
-  module.def("device_householder", &householder, "A"_a, "b"_a, "x"_a, "R"_a, "rows"_a, "stream"_a,
-             "householder, on a GPU.");
+  module.def("device_solve_by_householder", &householder, "A"_a, "b"_a, "x"_a, "R"_a, "measures"_a, "stream"_a,
+             "solve_by_householder, on a GPU.");
   module.def("device_attention", &attention, "q"_a, "k"_a, "v"_a, "output"_a, "gradients"_a, "causal"_a, "start"_a,
              "prefix"_a, "scale"_a, "stream"_a, "attention, on a GPU.");
   module.def("device_convolution", &convolution, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "y"_a, "stream"_a,

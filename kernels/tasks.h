@@ -68,24 +68,25 @@ SchulzTask schulz_task(const In3& A, const In3& X0, const Out4& out, int steps) 
 }
 
 template <class In3, class In2, class Out2, class Out3>
-HouseholderTask householder_task(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& rows) {
+HouseholderTask householder_task(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& measures) {
   const auto batch = A.shape(0), m = A.shape(1), n = A.shape(2);
   want(m >= n && m < (1u << 24) && n >= 1 && n <= MAX_COLUMNS, "A: sizes outside what the kernel takes");
   want(b.shape(0) == batch && b.shape(1) == m, "b: shape does not fit A");
   want(x.shape(0) == batch && x.shape(1) == n, "x: shape does not fit A");
   want(R.shape(0) == batch && R.shape(1) == n && R.shape(2) == n, "R: shape does not fit A");
-  want(rows.shape(0) == batch && rows.shape(1) == 2, "rows: shape does not fit A");
-  return {A.data(), b.data(), x.data(), R.data(), rows.data(), std::int64_t(batch), int(m), int(n)};
+  want(measures.shape(0) == 6 && measures.shape(1) == batch, "measures: wants (6, batch)");
+  return {A.data(), b.data(), x.data(), R.data(), measures.data(), std::int64_t(batch), int(m), int(n)};
 }
 
 template <class In3, class In2, class Out2, class Out3>
-CholeskyTask cholesky_task(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& squares) {
+CholeskyTask cholesky_task(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& measures) {
   const auto batch = A.shape(0), m = A.shape(1), n = A.shape(2);
   want(m >= n && m < (1u << 24) && n >= 1 && n <= MAX_COLUMNS, "A: sizes outside what the kernel takes");
   want(b.shape(0) == batch && b.shape(1) == m, "b: shape does not fit A");
-  want(same_shape(x, squares) && x.shape(0) == batch && x.shape(1) == n, "x, squares: shape does not fit A");
+  want(x.shape(0) == batch && x.shape(1) == n, "x: shape does not fit A");
   want(R.shape(0) == batch && R.shape(1) == n && R.shape(2) == n, "R: shape does not fit A");
-  return {A.data(), b.data(), x.data(), R.data(), squares.data(), std::int64_t(batch), int(m), int(n)};
+  want(measures.shape(0) == 5 && measures.shape(1) == batch, "measures: wants (5, batch)");
+  return {A.data(), b.data(), x.data(), R.data(), measures.data(), std::int64_t(batch), int(m), int(n)};
 }
 
 template <class Strided4>

@@ -52,27 +52,37 @@ class Cholesky(Solver):
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         del x0
-        x, lost, special = _normal_equations(A, b, self.backend)
+        x, lost, condition, residual, special = _normal_equations(A, b, self.backend)
         if bool(special.any()):
             # Columns scaled by powers of two have the bits that they have at any other scale.
             where = torch.nonzero(special).squeeze(-1)
             scaled, columns = scale_columns(A[where])
             right = exponent(b[where], -1).unsqueeze(-1)
-            solution, lost[where], _ = _normal_equations(scaled, ldexp(b[where], -right), self.backend)
+            solution, lost[where], condition[where], *_ = _normal_equations(
+                scaled, ldexp(b[where], -right), self.backend
+            )
             x[where] = ldexp(solution, right - columns)
         status = torch.where(lost, int(Status.BREAKDOWN), int(Status.CONVERGED))
         if bool(lost.any()):
             where = torch.nonzero(lost).squeeze(-1)
             R = triangular_factor(A[where])
-            bad = deficient_factor(R, A.shape[-2], condition_of(R))
+            condition[where] = condition_of(R)
+            bad = deficient_factor(R, A.shape[-2], condition[where])
             verdict = torch.where(bad, int(Status.RANK_DEFICIENT), int(Status.BREAKDOWN))
             status = status.index_put((where,), verdict)
-        return LstsqResult(x=x, status=status, iterations=torch.zeros_like(status), trace=x[None] if record else None)
+        return LstsqResult(
+            x=x,
+            status=status,
+            iterations=torch.zeros_like(status),
+            residual_norm=torch.where(ordinary(residual) & ~lost & ~special, residual, torch.nan),
+            condition=condition,
+            trace=x[None] if record else None,
+        )
 
 
 def _normal_equations(
     A: torch.Tensor, b: torch.Tensor, backend: Backend
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The method on problems of ordinary size.
 
     Args:
@@ -81,27 +91,29 @@ def _normal_equations(
         backend: "eager", "fused" or "auto".
 
     Returns:
-        Solutions, which factorisations lost a pivot to rounding, and which problems need scaling.
+        Solutions, which factorisations lost a pivot to rounding, κ of the factors, ‖b − A x‖, and which problems need
+        scaling.
     """
     (m, n), eps = A.shape[-2:], torch.finfo(A.dtype).eps
     if fused.chosen(backend, A, b, columns=n, entries=m * n):
         from solvers.fused.cholesky import cholesky
 
-        x, R, squares = cholesky(A, b)
+        x, R, measures = cholesky(A, b)
+        size, least, pivot, condition, residual = measures.unbind()
     else:
         x, R, squares = _eager(A, b)
-    # The batch runs along contiguous memory: reductions over a few numbers a problem are then passes over vectors.
-    squares, pivots = squares.T.contiguous(), R.diagonal(dim1=-2, dim2=-1).T.contiguous()
-    lost = (~(pivots.square() > max(m, n) * eps * squares)).any(dim=0)
+        size, least = squares.sum(dim=-1).sqrt(), squares.amin(dim=-1).sqrt()
+        pivot = (R.diagonal(dim1=-2, dim2=-1).square() / squares).amin(dim=-1)
+        condition, residual = condition_of(R), torch.full_like(size, torch.nan)
+    lost = ~(pivot > max(m, n) * eps)
     # One pivot at the level of rounding is proof, and none is no proof: two small ones amplify each other's errors.
-    small = (pivots.square() <= math.sqrt(eps) * squares).any(dim=0) & torch.isfinite(squares).all(dim=0) & ~lost
+    small = (pivot <= math.sqrt(eps)) & torch.isfinite(size) & ~lost
     if bool(small.any()):
         s = torch.linalg.svdvals(scale_columns(R[small].triu())[0])
         lost[small] = s[:, -1].square() <= n * eps * s[:, 0].square()
-    sizes = squares.sqrt()
     largest = b.abs().amax(dim=-1)
-    usual = ordinary(sizes.amax(dim=0)) & ordinary(sizes.amin(dim=0)) & (ordinary(largest) | (largest == 0))
-    return x, lost, ~usual
+    usual = ordinary(size) & ordinary(least) & (ordinary(largest) | (largest == 0))
+    return x, lost, condition, residual, ~usual
 
 
 def _eager(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -50,17 +50,26 @@ class QR(Solver):
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         del x0
-        x, bad, special = _factor_and_solve(A, b, self.backend)
+        x, bad, condition, residual, special = _factor_and_solve(A, b, self.backend)
         if bool(special.any()):
             where = torch.nonzero(special).squeeze(-1)
-            x[where], bad[where] = _careful(A[where], b[where], self.backend)
+            x[where], bad[where], condition[where] = _careful(A[where], b[where], self.backend)
+        # In a deficient problem x is large, and its rounding larger than what no x reaches.
+        residual = torch.where(ordinary(residual) & ~bad & ~special, residual, torch.nan)
         status = torch.where(bad, int(Status.RANK_DEFICIENT), int(Status.CONVERGED))
-        return LstsqResult(x=x, status=status, iterations=torch.zeros_like(status), trace=x[None] if record else None)
+        return LstsqResult(
+            x=x,
+            status=status,
+            iterations=torch.zeros_like(status),
+            residual_norm=residual,
+            condition=condition,
+            trace=x[None] if record else None,
+        )
 
 
 def _factor_and_solve(
     A: torch.Tensor, b: torch.Tensor, backend: Backend
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The method on problems of ordinary size.
 
     Args:
@@ -69,22 +78,29 @@ def _factor_and_solve(
         backend: "eager", "fused" or "auto".
 
     Returns:
-        Solutions, which matrices are rank-deficient, and which problems need scaling or sorting.
+        Solutions, which matrices are rank-deficient, their κ, ‖b − A x‖, and which problems need scaling or sorting.
     """
     m, n = A.shape[-2:]
     if fused.chosen(backend, A, b, columns=n, entries=m * n, gpu=("householder", m, n)):
         from solvers.fused.householder import householder
 
-        x, R, rows = householder(A, b)
-        largest, smallest = rows.unbind(dim=-1)
+        x, R, measures = householder(A, b)
+        largest, smallest, size, least, condition, residual = measures.unbind()
     else:
         factor = torch.geqrf(torch.cat([A, b.unsqueeze(-1)], dim=-1))[0]
         R = factor[:, :n, :n]
         x = back_substitute(R, factor[:, :n, n])
+        residual = factor[:, n, n].abs() if m > n else torch.zeros_like(x[:, 0])
         largest, smallest = _row_extremes(A)
+        size, least, condition = _measured(R)
+    usual = ordinary(size) & ordinary(least)
+    return x, deficient_factor(R, m, condition), condition, residual, (largest > _GRADED * smallest) | ~usual
+
+
+def _measured(R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """‖R‖_F, the smallest norm of a column of R, and κ, (B,) each."""
     sizes = torch.linalg.vector_norm(R.triu(), dim=-2)
-    usual = ordinary(sizes.amax(dim=-1)) & ordinary(sizes.amin(dim=-1))
-    return x, deficient_factor(R, m, condition_of(R)), (largest > _GRADED * smallest) | ~usual
+    return torch.linalg.vector_norm(sizes, dim=-1), sizes.amin(dim=-1), condition_of(R)
 
 
 def _row_extremes(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,7 +119,7 @@ def _row_extremes(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return rows.amax(dim=-1), rows.amin(dim=-1)
 
 
-def _careful(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch.Tensor, torch.Tensor]:
+def _careful(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The method on problems of extraordinary size: columns scaled by powers of two, rows and columns sorted.
 
     Args:
@@ -112,7 +128,7 @@ def _careful(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch.
         backend: "eager", "fused" or "auto".
 
     Returns:
-        Solutions, and which matrices are rank-deficient.
+        Solutions, which matrices are rank-deficient, and their κ.
     """
     m, n = A.shape[-2:]
     sizes = ldexp(A, -exponent(A, (-2, -1))[:, None, None]).abs().amax(dim=-1)
@@ -125,6 +141,6 @@ def _careful(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch.
     right_exponent = exponent(b, -1)
     right = ldexp(b, -right_exponent.unsqueeze(-1)).gather(-1, rows)
     matrix = scaled.gather(-2, rows.unsqueeze(-1).expand(-1, m, n)).gather(-1, columns.unsqueeze(-2).expand(-1, m, n))
-    sorted_x, bad, _ = _factor_and_solve(matrix, right, backend)
+    sorted_x, bad, condition, *_ = _factor_and_solve(matrix, right, backend)
     x = torch.empty_like(sorted_x).scatter_(-1, columns, sorted_x)
-    return ldexp(x, right_exponent.unsqueeze(-1) - column_exponent), bad
+    return ldexp(x, right_exponent.unsqueeze(-1) - column_exponent), bad, condition

@@ -38,8 +38,8 @@ class LstsqResult:
         x: solutions, (..., n), of the family, dtype and device of the input.
         status: a `Status` value per problem, (...), integer.
         iterations: iterations spent on each problem, (...), integer; 0 for a direct method.
-        residual_norm: ‖b − A x‖₂ of the answer, (...), taken afresh from A, b and x by `Solver.solve`; inf where x is
-            not finite. It is rounding below about m n u ‖A‖‖x‖.
+        residual_norm: ‖b − A x‖₂ of the answer, (...), taken afresh from A, b and x, or from the factorisation that
+            gave x; inf where x is not finite. It is rounding below about m n u ‖A‖‖x‖.
         condition: κ of A with its columns brought to comparable size, (...): at least κ₂ of it, at most n κ₂; inf where
             a column is zero. None where a method does not factor A. An answer of relative accuracy c u κ^p (see
             `Solver.condition_power`) has no digit left where that is 1.

@@ -87,7 +87,8 @@ class Solver(ABC):
             record: whether to fill `trace`.
 
         Returns:
-            Flat tensors: x (B, n), status (B,), iterations (B,), trace (T+1, B, n) or None.
+            Flat tensors: x (B, n), status (B,), iterations (B,), trace (T+1, B, n) or None; residual_norm (B,) where it
+            costs nothing, NaN in it where it must be taken afresh.
         """
 
     def solve(self, A: Array, b: Array, *, x0: Array | None = None, record: bool = False) -> LstsqResult:
@@ -119,7 +120,7 @@ class Solver(ABC):
             else:
                 result = empty_result(matrix.new_empty(0, *matrix.shape[-2:]), record)
             if matrix.numel():
-                result = replace(result, residual_norm=_residual_norm(flat["A"], flat["b"], torch.as_tensor(result.x)))
+                result = _with_residual_norm(flat["A"], flat["b"], result)
         return _restore(_flag_nonfinite(result), batch, as_numpy=not isinstance(A, torch.Tensor))
 
 
@@ -166,7 +167,7 @@ class ProductSolver(Solver):
         operator, right, start = validated_operator(A, b, x0)
         with torch.no_grad():
             result = self._solve(operator, right, start, record)
-            result = replace(result, residual_norm=_residual_norm(operator, right, torch.as_tensor(result.x)))
+            result = _with_residual_norm(operator, right, result)
         return _restore(_flag_nonfinite(result), torch.Size(), as_numpy=True)
 
 
@@ -182,6 +183,17 @@ def _flag_nonfinite(result: LstsqResult) -> LstsqResult:
     x, status = torch.as_tensor(result.x), torch.as_tensor(result.status).to(torch.int64)
     silent = ~torch.isfinite(x).all(dim=-1) & (status != Status.RANK_DEFICIENT)
     return replace(result, status=torch.where(silent, int(Status.BREAKDOWN), status))
+
+
+def _with_residual_norm(A: Matrix, b: torch.Tensor, result: LstsqResult) -> LstsqResult:
+    """The flat result with its residual norm, taken afresh where the method has not said it."""
+    x = torch.as_tensor(result.x)
+    if result.residual_norm is None or isinstance(A, Operator):
+        return replace(result, residual_norm=_residual_norm(A, b, x))
+    known = torch.as_tensor(result.residual_norm)
+    where = torch.nonzero(torch.isnan(known)).squeeze(-1)
+    afresh = _residual_norm(A[where], b[where], x[where]) if len(where) else known[where]
+    return replace(result, residual_norm=known.index_put((where,), afresh))
 
 
 def _residual_norm(A: Matrix, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

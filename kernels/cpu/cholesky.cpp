@@ -2,6 +2,7 @@
 #include "precisionlab/cholesky.h"
 
 #include "precisionlab/dispatch.h"
+#include "precisionlab/triangular.h"
 #include "tiles.h"
 
 namespace precisionlab::PL_LEVEL {
@@ -10,7 +11,7 @@ namespace {
 
 std::int64_t workspace_doubles(const CholeskyTask& t) {
   const std::int64_t n = t.n, m = t.m;
-  return LANES * (m * n + m + 2 * n + n * n) + LANES * (n * n + 1);  // what `spread` stages, and its overhang
+  return LANES * (m * n + m + n + n * n) + LANES * (n * n + 1);  // what `spread` stages, and its overhang
 }
 
 template <int D>
@@ -21,21 +22,21 @@ void run_group(const CholeskyTask& t, std::int64_t group, double* workspace) {
   Lanes* const A = reinterpret_cast<Lanes*>(workspace);
   Lanes* const b = A + static_cast<std::int64_t>(m) * n;
   Lanes* const x = b + m;
-  Lanes* const squares = x + n;
-  Lanes* const R = squares + n;
+  Lanes* const R = x + n;
   double* const stage = reinterpret_cast<double*>(R + n * n);
   gather(t.A + first * m * n, static_cast<std::int64_t>(m) * n, m * n, rows, A);
   gather(t.b + first * m, m, m, rows, b);
-  cholesky_least_squares<Lanes, D>(A, b, m, n, R, squares, x);
+  const Lanes pivot = cholesky_least_squares<Lanes, D>(A, b, m, n, R, x);
   for (int i = 0; i < n; ++i) {
     for (int j = 0; j < i; ++j) R[i * n + j] = Lanes(0.0);
   }
   spread(x, n, stage);
   flush(stage, n, rows, false, t.x + first * n);
-  spread(squares, n, stage);
-  flush(stage, n, rows, false, t.squares + first * n);
   spread(R, n * n, stage);
   flush(stage, n * n, rows, false, t.R + first * n * n);
+  const Factor<Lanes> factor = judge<Lanes, D, WIDTH<D>>(R, n);
+  const Lanes measures[] = {factor.size, factor.smallest, pivot, factor.condition, length<Lanes>(b, 0, m)};
+  for (int k = 0; k < 5; ++k) store_some(measures[k], t.measures + k * t.batch + first, rows);
 }
 
 template <int D>

@@ -3,6 +3,7 @@
 
 #include "precisionlab/dispatch.h"
 #include "precisionlab/iterates.h"
+#include "precisionlab/triangular.h"
 #include "tiles.h"
 
 namespace precisionlab::PL_LEVEL {
@@ -11,7 +12,7 @@ namespace {
 
 std::int64_t workspace_doubles(const HouseholderTask& t) {
   const std::int64_t n = t.n, m = t.m;
-  return LANES * (m * n + m + n + n * n) + LANES * ((n > 1 ? n * n : 2) + 1);  // what `spread` stages, and its overhang
+  return LANES * (m * n + m + n + n * n) + LANES * (n * n + 1);  // what `spread` stages, and its overhang
 }
 
 template <int D>
@@ -29,12 +30,12 @@ void run_group(const HouseholderTask& t, std::int64_t group, double* workspace) 
   const std::int64_t next = t.batch - first - LANES < LANES ? t.batch - first - LANES : LANES;
   if (next > 0 && m * n <= 256) expect_reads(t.A + (first + LANES) * m * n, next * m * n);  // what the first-level cache can take
 
-  Lanes extremes[2] = {Lanes(0.0), Lanes(__builtin_inf())};
+  Lanes largest(0.0), smallest(__builtin_inf());
   for (int i = 0; i < m; ++i) {
     Lanes row = magnitude(A[i * n]);
     each<D>(n, [&](int j) { row = larger(row, magnitude(A[i * n + j])); });
-    extremes[0] = larger(extremes[0], row);
-    extremes[1] = smaller(extremes[1], row);
+    largest = larger(largest, row);
+    smallest = smaller(smallest, row);
   }
   householder_least_squares<Lanes, D, WIDTH<D> + 1>(A, b, m, n, x);
 
@@ -43,10 +44,11 @@ void run_group(const HouseholderTask& t, std::int64_t group, double* workspace) 
   }
   spread(x, n, stage);
   flush(stage, n, rows, false, t.x + first * n);
-  spread(extremes, 2, stage);
-  flush(stage, 2, rows, false, t.rows + first * 2);
   spread(R, n * n, stage);
   flush(stage, n * n, rows, false, t.R + first * n * n);
+  const Factor<Lanes> factor = judge<Lanes, D, WIDTH<D>>(R, n);
+  const Lanes measures[] = {largest, smallest, factor.size, factor.smallest, factor.condition, length<Lanes>(b, n, m)};
+  for (int k = 0; k < 6; ++k) store_some(measures[k], t.measures + k * t.batch + first, rows);
 }
 
 template <int D>

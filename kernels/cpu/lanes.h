@@ -6,6 +6,8 @@
 
 #include <cmath>
 
+#include "precisionlab/portable.h"
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -47,6 +49,9 @@ PL_INLINE Lanes with_sign(Lanes a, Lanes b) {
   return _mm512_or_pd(_mm512_andnot_pd(sign, a.v), _mm512_and_pd(sign, b.v));
 }
 PL_INLINE Lanes magnitude(Lanes a) { return _mm512_andnot_pd(_mm512_set1_pd(-0.0), a.v); }
+PL_INLINE Lanes power_below(Lanes a) {
+  return _mm512_and_pd(a.v, _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff0000000000000)));
+}
 PL_INLINE Lanes larger(Lanes a, Lanes b) { return _mm512_max_pd(a.v, b.v); }
 PL_INLINE Lanes smaller(Lanes a, Lanes b) { return _mm512_min_pd(a.v, b.v); }
 PL_INLINE Lanes where_zero(Lanes test, Lanes then, Lanes otherwise) {
@@ -108,6 +113,10 @@ PL_INLINE Lanes with_sign(Lanes a, Lanes b) { return {with_sign(a.lo, b.lo), wit
 PL_INLINE Lanes magnitude(Lanes a) {
   const __m256d sign = _mm256_set1_pd(-0.0);
   return {_mm256_andnot_pd(sign, a.lo), _mm256_andnot_pd(sign, a.hi)};
+}
+PL_INLINE Lanes power_below(Lanes a) {
+  const __m256d exponent = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff0000000000000));
+  return {_mm256_and_pd(a.lo, exponent), _mm256_and_pd(a.hi, exponent)};
 }
 PL_INLINE Lanes larger(Lanes a, Lanes b) { return {_mm256_max_pd(a.lo, b.lo), _mm256_max_pd(a.hi, b.hi)}; }
 PL_INLINE Lanes smaller(Lanes a, Lanes b) { return {_mm256_min_pd(a.lo, b.lo), _mm256_min_pd(a.hi, b.hi)}; }
@@ -173,6 +182,7 @@ PL_INLINE Lanes nmadd(Lanes a, Lanes b, Lanes c) { PL_EACH(__builtin_fma(-a.v[i]
 PL_INLINE Lanes root(Lanes a) { PL_EACH(__builtin_sqrt(a.v[i])); }
 PL_INLINE Lanes with_sign(Lanes a, Lanes b) { PL_EACH(__builtin_copysign(a.v[i], b.v[i])); }
 PL_INLINE Lanes magnitude(Lanes a) { PL_EACH(__builtin_fabs(a.v[i])); }
+PL_INLINE Lanes power_below(Lanes a) { PL_EACH(::precisionlab::power_below(a.v[i])); }
 PL_INLINE Lanes larger(Lanes a, Lanes b) { PL_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 PL_INLINE Lanes smaller(Lanes a, Lanes b) { PL_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
 PL_INLINE Lanes where_zero(Lanes test, Lanes then, Lanes otherwise) {

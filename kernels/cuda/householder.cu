@@ -1,6 +1,7 @@
 // Least squares by Householder QR on the GPU: one thread a problem, its matrix in shared memory.
 #include "launch.h"
 #include "precisionlab/householder.h"
+#include "precisionlab/triangular.h"
 
 namespace precisionlab::device {
 
@@ -26,13 +27,20 @@ __global__ void __launch_bounds__(WARP) householder(HouseholderTask t) {
   }
   double x[D];
   householder_least_squares<double, D, D + 1>(A, b, t.m, D, x);
-  __syncwarp();
+  const Factor<double> factor = judge<double, D, D>(A, D);
+  const double residual = length<double>(b, D, t.m);
   if (lane < problems) {
     const std::int64_t problem = first + lane;
     each<D>(D, [&](int j) { t.x[problem * D + j] = x[j]; });
-    t.rows[problem * 2] = largest;
-    t.rows[problem * 2 + 1] = smallest;
+    double* const measures = t.measures + problem;
+    measures[0] = largest;
+    measures[t.batch] = smallest;
+    measures[2 * t.batch] = factor.size;
+    measures[3 * t.batch] = factor.smallest;
+    measures[4 * t.batch] = factor.condition;
+    measures[5 * t.batch] = residual;
   }
+  __syncwarp();
   for (int p = 0; p < problems; ++p) {
     for (int k = lane; k < D * D; k += WARP) {
       t.R[(first + p) * D * D + k] = k % D < k / D ? 0.0 : shared[k * PITCH + p];

@@ -72,9 +72,9 @@ void schulz(std::int64_t batch, int m, int n, int steps, Random& rng) {
 
 void householder(std::int64_t batch, int m, int n, Random& rng) {
   const Array A(batch * m * n, rng), b(batch * m, rng);
-  const Array x(batch * n), R(batch * n * n), rows(batch * 2), x1(x.size), R1(R.size), rows1(rows.size);
-  if (!both(pl::HouseholderTask{A, b, x, R, rows, batch, m, n}, pl::HouseholderTask{A, b, x1, R1, rows1, batch, m, n})) return;
-  same("x of Householder", x1, x), same("R of Householder", R1, R), same("rows of Householder", rows1, rows);
+  const Array x(batch * n), R(batch * n * n), found(batch * 6), x1(x.size), R1(R.size), found1(found.size);
+  if (!both(pl::HouseholderTask{A, b, x, R, found, batch, m, n}, pl::HouseholderTask{A, b, x1, R1, found1, batch, m, n})) return;
+  same("x of Householder", x1, x), same("R of Householder", R1, R), same("measures of Householder", found1, found);
 }
 
 void attention(std::int64_t batch, int heads, int queries, int tokens, int width, bool causal, int prefix, Random& rng) {

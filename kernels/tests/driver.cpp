@@ -15,6 +15,7 @@
 #include "precisionlab/householder.h"
 #include "precisionlab/iterates.h"
 #include "precisionlab/schulz.h"
+#include "precisionlab/triangular.h"
 
 namespace pl = precisionlab;
 
@@ -98,28 +99,39 @@ void schulz(std::int64_t batch, int m, int n, int steps, Random& rng) {
 }
 
 void householder(std::int64_t batch, int m, int n, Random& rng) {
-  const Array A(batch * m * n, rng), b(batch * m, rng), x(batch * n), copy(m * n), right(m);
+  const Array A(batch * m * n, rng), b(batch * m, rng), x(batch * n), copy(m * n), right(m), measures(4 * batch);
   for (std::int64_t p = 0; p < batch; ++p) {
     std::memcpy(copy, A + p * m * n, static_cast<std::size_t>(copy.size) * sizeof(double));
     std::memcpy(right, b + p * m, static_cast<std::size_t>(m) * sizeof(double));
     pl::householder_least_squares<double, 0, pl::MAX_COLUMNS + 1>(copy.data.get(), right.data.get(), m, n, x + p * n);
+    const auto factor = pl::judge<double, 0, pl::MAX_COLUMNS>(copy.data.get(), n);
+    double* const at = measures + p;
+    at[0] = factor.size, at[batch] = factor.smallest, at[2 * batch] = factor.condition;
+    at[3 * batch] = pl::length<double>(right.data.get(), n, m);
   }
   on_every_level([&](const pl::Level& level, int threads) {
-    const Array out(batch * n), R(batch * n * n), rows(batch * 2);
-    pl::run(level, pl::HouseholderTask{A, b, out, R, rows, batch, m, n}, threads);
+    const Array out(batch * n), R(batch * n * n), found(6 * batch);
+    pl::run(level, pl::HouseholderTask{A, b, out, R, found, batch, m, n}, threads);
     same("Householder", level, out, x, out.size);
+    same("measures of Householder", level, found + 2 * batch, measures, measures.size);
   });
 }
 
 void cholesky(std::int64_t batch, int m, int n, Random& rng) {
-  const Array A(batch * m * n, rng), b(batch * m, rng), x(batch * n), G(n * n), squares(n);
+  const Array A(batch * m * n, rng), b(batch * m, rng), x(batch * n), G(n * n), right(m), measures(5 * batch);
   for (std::int64_t p = 0; p < batch; ++p) {
-    pl::cholesky_least_squares<double, 0>(A + p * m * n, b + p * m, m, n, G.data.get(), squares.data.get(), x + p * n);
+    std::memcpy(right, b + p * m, static_cast<std::size_t>(m) * sizeof(double));
+    double* const at = measures + p;
+    at[2 * batch] = pl::cholesky_least_squares<double, 0>(A + p * m * n, right.data.get(), m, n, G.data.get(), x + p * n);
+    const auto factor = pl::judge<double, 0, pl::MAX_COLUMNS>(G.data.get(), n);
+    at[0] = factor.size, at[batch] = factor.smallest, at[3 * batch] = factor.condition;
+    at[4 * batch] = pl::length<double>(right.data.get(), 0, m);
   }
   on_every_level([&](const pl::Level& level, int threads) {
-    const Array out(batch * n), R(batch * n * n), diagonal(batch * n);
-    pl::run(level, pl::CholeskyTask{A, b, out, R, diagonal, batch, m, n}, threads);
+    const Array out(batch * n), R(batch * n * n), found(5 * batch);
+    pl::run(level, pl::CholeskyTask{A, b, out, R, found, batch, m, n}, threads);
     same("Cholesky", level, out, x, out.size);
+    same("measures of Cholesky", level, found, measures, measures.size);
   });
 }
 

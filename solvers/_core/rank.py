@@ -61,13 +61,14 @@ def deficient_factor(R: torch.Tensor, m: int, condition: torch.Tensor) -> torch.
         Booleans, (B,); a factor that overflowed is not called deficient.
     """
     limit = rank_limit(m, R.shape[-1], R.dtype)
-    doubtful: torch.Tensor = ~(condition < limit) & torch.isfinite(R).all(dim=-1).all(dim=-1)
-    if not bool(doubtful.any()):
-        return doubtful
-    where = torch.nonzero(doubtful).squeeze(-1)
+    deficient: torch.Tensor = ~(condition < limit)
+    if not bool(deficient.any()):
+        return deficient
+    deficient &= torch.isfinite(R).all(dim=-1).all(dim=-1)
+    where = torch.nonzero(deficient).squeeze(-1)
     scaled, _ = scale_columns(R[where].triu())
     s = torch.linalg.svdvals(scaled)
-    return doubtful.index_put((where,), s[:, -1] * limit <= s[:, 0])
+    return deficient.index_put((where,), s[:, -1] * limit <= s[:, 0])
 
 
 def judged(A: Matrix, result: LstsqResult) -> LstsqResult:

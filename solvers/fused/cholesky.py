@@ -1,10 +1,12 @@
 """Batched least squares by the normal equations, AᵀA = RᵀR, eight problems at a time.
 
-Squares must neither over- nor underflow. Whether a pivot was lost to rounding is for the caller to judge, from R.
+Squares must neither over- nor underflow. Whether they did, and whether a pivot was lost to rounding, the caller judges,
+by what comes with the answer.
 """
 
 import torch
 
+from solvers._core.rank import condition_of
 from solvers.fused import fresh, launch, plain
 
 
@@ -17,33 +19,31 @@ def cholesky(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         b: right-hand sides, (B, m).
 
     Returns:
-        x, (B, n); R, (B, n, n), upper triangular, NaN from a pivot on that is not positive; and the diagonal of AᵀA,
-        (B, n).
+        x, (B, n); R, (B, n, n), upper triangular, NaN from a pivot on that is not positive; and measures, (5, B):
+        ‖R‖_F, the smallest norm of a column of R, the smallest r_jj²/‖a_j‖² (NaN where a pivot is not positive), κ as
+        `condition_of` has it, and ‖b − A x‖.
     """
     batch, _, n = A.shape
-    x, R, squares = fresh(A, batch, n), fresh(A, batch, n, n), fresh(A, batch, n)
-    launch("cholesky", plain(A), plain(b), x, R, squares)
-    return x, R, squares
+    x, R, measures = fresh(A, batch, n), fresh(A, batch, n, n), fresh(A, 5, batch)
+    launch("solve_by_cholesky", plain(A), plain(b), x, R, measures)
+    return x, R, measures
 
 
 @cholesky.register_fake
 def _(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     del b
     batch, _, n = A.shape
-    return A.new_empty(batch, n), A.new_empty(batch, n, n), A.new_empty(batch, n)
+    return A.new_empty(batch, n), A.new_empty(batch, n, n), A.new_empty(5, batch)
 
 
 def cholesky_eager(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The reference, in plain torch.
-
-    Args:
-        A: matrices, (B, m, n), m >= n.
-        b: right-hand sides, (B, m).
-
-    Returns:
-        As `cholesky`, R being what LAPACK leaves of it where a pivot is not positive.
-    """
+    """The reference, in plain torch; otherwise as `cholesky`."""
     G = A.mT @ A
-    R = torch.linalg.cholesky_ex(G, upper=True)[0]
+    factor, failed = torch.linalg.cholesky_ex(G, upper=True)
+    R = torch.where((failed != 0)[:, None, None], torch.nan, factor)
     x = torch.cholesky_solve(A.mT @ b.unsqueeze(-1), R, upper=True).squeeze(-1)
-    return x, R, G.diagonal(dim1=-2, dim2=-1).contiguous()
+    pivots = R.diagonal(dim1=-2, dim2=-1).square() / G.diagonal(dim1=-2, dim2=-1)
+    columns = torch.linalg.vector_norm(R, dim=-2)
+    residual = torch.linalg.vector_norm(b - (A @ x.unsqueeze(-1)).squeeze(-1), dim=-1)
+    extremes = torch.linalg.matrix_norm(R), columns.amin(dim=-1), pivots.amin(dim=-1)
+    return x, R, torch.stack([*extremes, condition_of(R), residual])

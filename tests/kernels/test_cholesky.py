@@ -5,6 +5,7 @@ import torch
 
 import solvers
 from solvers import Status, errors, problems, reference
+from solvers._core.rank import condition_of
 from solvers.fused.cholesky import cholesky, cholesky_eager
 
 from .cases import SHAPES, U, misaligned, normal, strided
@@ -22,13 +23,25 @@ def ratio(error, size, m, n):
 def test_factor_and_solution_are_stable(kernels, rng, shape, scale):
     A, b = scale * normal(rng, *shape), normal(rng, *shape[:2])
     _, m, n = shape
-    x, R, squares = cholesky(A, b)
+    x, R, (whole, least, pivot, condition, residual) = cholesky(A, b)
     G, size = A.mT @ A, torch.linalg.matrix_norm(A)
     assert torch.equal(R, R.triu())
     assert ratio(torch.linalg.matrix_norm(R.mT @ R - G), size**2, m, n) < 30
-    assert ratio((squares - G.diagonal(dim1=-2, dim2=-1)).abs().amax(dim=-1), size**2, m, n) < 30
+    squares = G.diagonal(dim1=-2, dim2=-1)
+    assert ratio((whole - size).abs(), size, m, n) < 30
+    assert ratio((least**2 - squares.amin(dim=-1)).abs(), size**2, m, n) < 30
+    assert ratio((pivot - (R.diagonal(dim1=-2, dim2=-1) ** 2 / squares).amin(dim=-1)).abs(), pivot, m, n) < 30
+    assert ratio((condition / condition_of(R) - 1).abs(), 1, m, n) < 30
+    norms = (b - torch.einsum("bmn,bn->bm", A, x)).norm(dim=-1)
+    assert ratio((residual - norms).abs(), b.norm(dim=-1) + size * x.norm(dim=-1), m, n) < 30
+    for ours, eager in zip((whole, least, residual), cholesky_eager(A, b)[2][[0, 1, 4]], strict=True):
+        assert ratio((ours - eager).abs(), eager + (1 + size) * _condition(A) ** 2 * b.norm(dim=-1), m, n) < 30
     rest = (torch.einsum("bnk,bk->bn", G, x) - torch.einsum("bmn,bm->bn", A, b)).norm(dim=-1)
     assert ratio(rest, size * (b.norm(dim=-1) + size * x.norm(dim=-1)), m, n) < 30
+
+
+def _condition(A):
+    return torch.linalg.cond(A) if len(A) else torch.zeros(0)
 
 
 @pytest.mark.parametrize("condition", [1e1, 1e3, 1e5, 1e7])
@@ -47,7 +60,7 @@ def test_every_level_gives_the_same_bits_and_writes_all(kernels, rng, shape):
     for level, threads in itertools.product(kernels.levels(), [1, 2, 3]):
         guarded = [torch.full((part.numel() + 16,), float("nan"), dtype=torch.float64) for part in expected]
         out = [g[8 : 8 + part.numel()].view(part.shape) for g, part in zip(guarded, expected, strict=True)]
-        kernels.cholesky(A, b, *out, threads, level)
+        kernels.solve_by_cholesky(A, b, *out, threads, level)
         for whole, ours, part in zip(guarded, out, expected, strict=True):
             assert torch.equal(ours, part)
             assert torch.isnan(whole[:8]).all()
@@ -68,8 +81,11 @@ def test_a_problem_does_not_depend_on_its_batch(kernels, rng, one_and_more_threa
     together = cholesky(A, b)
     one_and_more_threads(1)
     for i in (0, 7, 8, 2050, 4098):
-        for alone, part in zip(cholesky(A[i : i + 1], b[i : i + 1]), together, strict=True):
-            assert torch.equal(alone[0], part[i])
+        ours, expected = (
+            cholesky(A[i : i + 1], b[i : i + 1]),
+            (together[0][i : i + 1], together[1][i : i + 1], together[2][:, i : i + 1]),
+        )
+        assert all(map(torch.equal, ours, expected))
 
 
 @pytest.mark.parametrize("backend", ["fused", "eager"])

@@ -8,28 +8,36 @@
 
 namespace precisionlab {
 
-// On exit the upper triangle of G (n × n) is R, squares the diagonal of AᵀA, and x the solution.
+// On exit the upper triangle of G (n × n) is R, x the solution, and b the residual b − A x. Returns the smallest of
+// r_jj²/‖a_j‖², what a pivot has left of its column; NaN where a pivot is not positive.
 template <class T, int D>
-PL_HD void cholesky_least_squares(const T* A, const T* b, int m, int n_runtime, T* G, T* squares, T* x) {
+PL_HD T cholesky_least_squares(const T* A, T* b, int m, int n_runtime, T* G, T* x) {
   const int n = D > 0 ? D : n_runtime;
+  T least(INFINITY);
   gram<T, D>(A, b, m, n, G, x);
-  each<D>(n, [&](int j) { squares[j] = G[j * n + j]; });
-  for (int k = 0; k < n; ++k) {
+  each<D>(n, [&](int k) {
     T* const row = G + k * n;
-    for (int i = 0; i < k; ++i) {
+    const T square = row[k];
+    each_between<D>(0, k, [&](int i) {
       const T* const above = G + i * n;
-      for (int j = k; j < n; ++j) row[j] = nmadd(above[k], above[j], row[j]);
+      each_between<D>(k, n, [&](int j) { row[j] = nmadd(above[k], above[j], row[j]); });
       x[k] = nmadd(above[k], x[i], x[k]);
-    }
+    });
     const T pivot = root(row[k]);
     row[k] = pivot;
-    for (int j = k + 1; j < n; ++j) row[j] = row[j] / pivot;
+    least = smaller(least, pivot * pivot / square);
+    each_between<D>(k + 1, n, [&](int j) { row[j] = row[j] / pivot; });
     x[k] = x[k] / pivot;
-  }
-  for (int i = n - 1; i >= 0; --i) {
-    for (int j = i + 1; j < n; ++j) x[i] = nmadd(G[i * n + j], x[j], x[i]);
+  });
+  each<D>(n, [&](int done) {
+    const int i = n - 1 - done;
+    each_between<D>(i + 1, n, [&](int j) { x[i] = nmadd(G[i * n + j], x[j], x[i]); });
     x[i] = x[i] / G[i * n + i];
+  });
+  for (int i = 0; i < m; ++i) {
+    each<D>(n, [&](int j) { b[i] = nmadd(A[i * n + j], x[j], b[i]); });
   }
+  return least;
 }
 
 }  // namespace precisionlab

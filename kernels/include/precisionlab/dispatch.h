@@ -49,27 +49,27 @@ struct SchulzTask {
 };
 
 // Least squares by Householder QR on `batch` problems: A (batch, m, n), b (batch, m), m >= n.
-// x is (batch, n); R (batch, n, n), upper triangular; rows (batch, 2), the largest and the smallest of the maxima of |A|
-// along its rows.
+// x is (batch, n); R (batch, n, n), upper triangular; measures (6, batch): the largest and the smallest of the maxima of
+// |A| along its rows; ‖R‖_F, the smallest norm of a column of R, κ (triangular.h); ‖b − A x‖.
 struct HouseholderTask {
   const double* A;
   const double* b;
   double* x;
   double* R;
-  double* rows;
+  double* measures;
   std::int64_t batch;
   int m, n;
 };
 
 // Least squares by the normal equations on `batch` problems: A (batch, m, n), b (batch, m), m >= n.
-// x is (batch, n); R (batch, n, n), upper triangular, NaN from a pivot on that is not positive; squares (batch, n), the
-// diagonal of AᵀA.
+// x is (batch, n); R (batch, n, n), upper triangular, NaN from a pivot on that is not positive; measures (5, batch): ‖R‖_F,
+// the smallest norm of a column of R, the smallest r_jj²/‖a_j‖², κ (triangular.h), ‖b − A x‖.
 struct CholeskyTask {
   const double* A;
   const double* b;
   double* x;
   double* R;
-  double* squares;
+  double* measures;
   std::int64_t batch;
   int m, n;
 };

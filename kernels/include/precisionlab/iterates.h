@@ -49,17 +49,17 @@ PL_HD void watched_gradient(const T* A, const T* b, int m, int d_runtime, const 
 template <class T, int D>
 PL_HD void gram(const T* A, const T* b, int m, int d_runtime, T* G, T* c) {
   const int d = D > 0 ? D : d_runtime;
-  for (int j = 0; j < d; ++j) {
-    T row[WIDTH<D> + 1];
-    for (int k = 0; k <= d; ++k) row[k] = T(0.0);
+  each<D>(d, [&](int j) {
+    T row[WIDTH<D>], right(0.0);
+    each_between<D>(j, d, [&](int k) { row[k] = T(0.0); });
     for (int i = 0; i < m; ++i) {
       const T a = A[i * d + j];
-      for (int k = j; k < d; ++k) row[k] = madd(a, A[i * d + k], row[k]);
-      row[d] = madd(a, b[i], row[d]);
+      each_between<D>(j, d, [&](int k) { row[k] = madd(a, A[i * d + k], row[k]); });
+      right = madd(a, b[i], right);
     }
-    for (int k = j; k < d; ++k) G[j * d + k] = G[k * d + j] = row[k];
-    c[j] = row[d];
-  }
+    each_between<D>(j, d, [&](int k) { G[j * d + k] = G[k * d + j] = row[k]; });
+    c[j] = right;
+  });
 }
 
 // g = G x − c, every component summed from −c_j in the order of the columns.

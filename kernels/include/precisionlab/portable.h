@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 
 #if defined(__CUDACC__)
 #define PL_HD __host__ __device__ __forceinline__
@@ -25,6 +27,14 @@ PL_HD double with_sign(double a, double b) { return ::copysign(a, b); }
 PL_HD double magnitude(double a) { return ::fabs(a); }
 PL_HD double larger(double a, double b) { return a > b ? a : b; }
 PL_HD double smaller(double a, double b) { return a < b ? a : b; }
+// The power of two at or below |a|: 0 for a subnormal number, inf for what is not finite.
+PL_HD double power_below(double a) {
+  std::uint64_t bits;
+  std::memcpy(&bits, &a, sizeof bits);
+  bits &= 0x7ff0000000000000u;
+  std::memcpy(&a, &bits, sizeof bits);
+  return a;
+}
 PL_HD double where_zero(double test, double then, double otherwise) { return test == 0.0 ? then : otherwise; }
 
 // body(0), …, body(count − 1), written out where the compiler knows the count: COUNT > 0. Else count is `runtime`.
@@ -39,6 +49,18 @@ PL_HD void each(int runtime, const Body& body) {
     for (int j = 0; j < COUNT; ++j) body(j);
   } else {
     for (int j = 0; j < runtime; ++j) body(j);
+  }
+}
+
+// body(from), …, body(to − 1); where D > 0 says that the compiler knows it to be a bound, written out.
+template <int D, class Body>
+PL_HD void each_between(int from, int to, const Body& body) {
+  if constexpr (D > 0) {
+    each<D>(D, [&](int k) {
+      if (k >= from && k < to) body(k);
+    });
+  } else {
+    for (int k = from; k < to; ++k) body(k);
   }
 }
 
