@@ -23,11 +23,10 @@ from typing import ClassVar
 import torch
 
 from solvers import fused
-from solvers._core.alignment import aligned_gram, aligned_system
 from solvers._core.arrays import require_choice
 from solvers._core.rank import condition_of, deficient_factor, triangular_factor
 from solvers._core.scaling import exponent, ldexp, ordinary, scale_columns
-from solvers._core.triangular import back_substitute, forward_substitute
+from solvers._core.triangular import back_substitute, forward_substitute, rmatvec
 from solvers.fused import BACKENDS, Backend
 from solvers.result import LstsqResult, Status
 from solvers.solver import Promise, Solver
@@ -117,20 +116,8 @@ def _normal_equations(
 
 
 def _eager(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """LAPACK's factorisation, each problem with the bits that it has alone.
-
-    Args:
-        A: matrices, (B, m, n).
-        b: right-hand sides, (B, m).
-
-    Returns:
-        Solutions; R, NaN where a pivot was not positive; and the diagonal of AᵀA.
-    """
-    batch, _, n = A.shape
-    system = aligned_system(A, b)
-    # A batch of one goes through another routine, with another order of summation; a batch of two does not.
-    system = system.expand(2, -1, -1) if batch == 1 else system
-    product = (system[..., :n].mT @ system)[:batch]
-    factor, failed = torch.linalg.cholesky_ex(aligned_gram(product[..., :n]))
-    R = torch.where((failed != 0)[:, None, None], torch.nan, factor[:, :n, :n].mT)
-    return back_substitute(R, forward_substitute(R, product[..., n])), R, product[..., :n].diagonal(dim1=-2, dim2=-1)
+    """LAPACK's factorisation: x; R, NaN where a pivot was not positive; and the diagonal of AᵀA."""
+    G = A.mT @ A
+    factor, failed = torch.linalg.cholesky_ex(G)
+    R = torch.where((failed != 0)[:, None, None], torch.nan, factor.mT)
+    return back_substitute(R, forward_substitute(R, rmatvec(A, b))), R, G.diagonal(dim1=-2, dim2=-1)

@@ -4,6 +4,7 @@ Every message names the argument, what it got and what it wants. `TypeError` is 
 integer dtype, two families), `ValueError` for the right kind with wrong contents (shapes that do not fit, NaN).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from solvers._core.operators import is_operator
 from solvers.result import Array
 
 DTYPES = (torch.float32, torch.float64)
+_LINE = 64
+"""Bytes of a cache line, and of the widest vector register."""
 
 
 def as_tensor(name: str, value: object) -> torch.Tensor:
@@ -23,7 +26,9 @@ def as_tensor(name: str, value: object) -> torch.Tensor:
         value: what was passed.
 
     Returns:
-        A detached tensor; it shares memory with a tensor and never with a NumPy array.
+        A detached, contiguous tensor that begins a cache line; it may share memory with a tensor, never with a NumPy
+        array. A BLAS chooses its instructions by where an array begins: this is all that makes the same call give the
+        same bits.
 
     Raises:
         TypeError: if it is no dense array of float32 or float64.
@@ -33,15 +38,17 @@ def as_tensor(name: str, value: object) -> torch.Tensor:
             raise TypeError(f"{name}: got layout {value.layout}, wants a dense (strided) tensor")
         if value.dtype not in DTYPES:
             raise TypeError(f"{name}: got dtype {value.dtype}, wants torch.float32 or torch.float64")
-        return value.detach()
+        plain = value.detach().resolve_neg().contiguous()
+        return plain.clone() if plain.data_ptr() % _LINE else plain
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array, wants a numpy.ndarray without masked entries")
     if isinstance(value, np.ndarray):
         if value.dtype.kind != "f" or value.dtype.itemsize not in {4, 8}:
             raise TypeError(f"{name}: got dtype {value.dtype}, wants float32 or float64")
-        # A copy: torch takes no negative strides, foreign byte orders or read-only memory.
-        native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C", copy=True)
-        return torch.from_numpy(native)
+        # A copy into torch's memory, which begins a line, whatever the strides, byte order and flags of the array.
+        copy = torch.empty(value.shape, dtype=torch.float64 if value.dtype.itemsize == 8 else torch.float32)
+        np.copyto(copy.numpy(), value)
+        return copy
     wants = "a torch.Tensor or a numpy.ndarray"
     if is_operator(value):
         wants += "; cgls, lsqr and lsmr alone do without the entries of A"
@@ -85,14 +92,13 @@ def require_finite(name: str, tensor: torch.Tensor) -> None:
     Raises:
         ValueError: if an entry is not finite.
     """
-    if not tensor.numel():
+    # The sum decides the common case, as NaN and inf do not leave it.
+    if math.isfinite(float(tensor.sum())):
         return
-    # One reduction decides the common case (NaN propagates through it); counting is for the message alone.
-    low, high = torch.aminmax(tensor)
-    if not (torch.isfinite(low) and torch.isfinite(high)):
-        bad = ~torch.isfinite(tensor)
-        where = tuple(torch.nonzero(bad)[0].tolist())
-        raise ValueError(f"{name}: got {int(bad.sum())} entries that are NaN or inf (first at {where}), wants finite")
+    bad = torch.nonzero(~torch.isfinite(tensor))
+    if len(bad):
+        where = tuple(bad[0].tolist())
+        raise ValueError(f"{name}: got {len(bad)} entries that are NaN or inf (first at {where}), wants finite")
 
 
 def check_shapes(tensors: Mapping[str, torch.Tensor], *, underdetermined: bool) -> None:
