@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test nightly kills lint bench notebooks reports docs clean sanitize
+.PHONY: setup demo test nightly fuzz kills lint bench notebooks reports docs clean sanitize
 
 setup: $(STAMP)
 
@@ -29,6 +29,10 @@ test: setup
 nightly: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --hypothesis-profile=nightly \
 	  tests/solvers/testing/test_shipped.py tests/precisionlab/test_battery.py
+
+# The oracle and the certificates against fractions; `make test` does two hundred.
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz_reference --problems 20000 --seed 0
 
 # Training killed at random moments, resumed and compared; `make test` does four of these.
 kills: setup

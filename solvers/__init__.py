@@ -28,7 +28,7 @@ _REGISTRY = {
     "lsmr": ("solvers.lsmr", "LSMR"),
     "newton-schulz": ("solvers.newton_schulz", "NewtonSchulz"),
 }
-"""name → (module, class). Modules are imported when first asked for: the oracle needs mpmath, a QR does not."""
+"""name → (module, class). Modules are imported when first asked for."""
 
 
 def names() -> list[str]:

@@ -13,9 +13,8 @@ import torch
 
 from solvers._core.arrays import DTYPES, require_choice, require_count
 from solvers._core.scaling import exponent, ldexp
-from solvers.exact import RankDeficientError
 from solvers.problems import LstsqProblem, hilbert, lauchli, random_problem
-from solvers.reference import solve_exact
+from solvers.reference import RankDeficientError, solve_exact
 
 DTYPE_NAMES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
 

@@ -9,7 +9,6 @@ import torch
 
 import solvers
 from solvers import errors, reference
-from solvers.certify import certify
 from solvers.problems import random_problem
 
 from .tolerance import tolerance, unit
@@ -152,56 +151,3 @@ def test_a_float32_answer_is_not_charged_for_rounding_its_error():
     x, x_ref = torch.tensor([1 / 3], dtype=torch.float32), torch.tensor([1 / 3], dtype=torch.float64)
     expected = abs(float(x) - 1 / 3) * 3
     assert float(errors.forward_error(x, x_ref)) == pytest.approx(expected, rel=tolerance(1, 1, torch.float64))
-
-
-METHODS = ["rational", "interval", "flint"]
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("condition", [10.0, 1e12])
-@pytest.mark.parametrize("scale", [1e-290, 1.0, 1e290])
-def test_enclosures_hold_the_truth_and_are_tight(method, condition, scale, generator):
-    if method == "flint":
-        pytest.importorskip("flint")
-    problem = random_problem(8, 3, condition=condition, residual=1.0, scale=scale, batch=(3,), generator=generator)
-    x = solvers.get("qr").solve(problem.A, problem.b).x
-    bounds = certify(problem.A, problem.b, x, method=method)
-    hi, lo = reference.solve_exact(problem.A, problem.b)
-    assert bool(bounds.full_rank.all())
-    for i in range(3):
-        truth = matrix(hi[i]) + matrix(lo[i])
-        error = length(matrix(x[i]) - truth) / length(truth)
-        # The pair is right to u², so the truth is known to u²/error relatively.
-        slack = 4 * unit(torch.float64) ** 2 / error
-        assert (
-            mpmath.mpf(float(bounds.lower[i])) * (1 - slack)
-            <= error
-            <= mpmath.mpf(float(bounds.upper[i])) * (1 + slack)
-        )
-    assert bool((bounds.upper - bounds.lower <= tolerance(1, 1, torch.float64) * bounds.upper).all())
-    np.testing.assert_allclose(bounds.digits, np.maximum(0, -np.log10(bounds.upper)))
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_certificates_of_special_answers(method):
-    if method == "flint":
-        pytest.importorskip("flint")
-    A, b = np.eye(3, 2), np.ones(3)
-
-    def bounds(matrix, right, answer):
-        result = certify(matrix, right, answer, method=method)
-        return float(result.lower), float(result.upper), bool(result.full_rank)
-
-    assert bounds(A, b, np.ones(2)) == (0.0, 0.0, True)
-    assert bounds(A, 0 * b, np.zeros(2)) == (0.0, 0.0, True)
-    assert bounds(A, 0 * b, np.ones(2)) == (math.inf, math.inf, True)
-    assert bounds(A, b, np.array([np.nan, 1.0])) == (math.inf, math.inf, True)
-    low, high, unique = bounds(A * [1, 0], b, np.ones(2))
-    assert math.isnan(low)
-    assert math.isnan(high)
-    assert not unique
-
-
-def test_unknown_method():
-    with pytest.raises(ValueError, match="method: got 'guess', wants one of"):
-        certify(np.eye(2), np.ones(2), np.ones(2), method="guess")

@@ -1,22 +1,26 @@
-"""The oracle against itself in other arithmetic: Householder in mpmath, and integers."""
+"""The oracle against elimination in fractions and Householder in mpmath, over the whole range of float64."""
 
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 import torch
 
-from solvers import reference
-from solvers.exact import RankDeficientError, round_pair, solve_rational
+import solvers
+from solvers import Status, reference
 from solvers.problems import random_problem
+from solvers.reference import RankDeficientError, round_pair, solve_rational
 
+from ..fuzz_reference import draw, run
+from ..oracle import eliminate, householder, is_nearest
 from .tolerance import unit
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("condition", [1.0, 1e5, 1e14])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 1), (3, 3), (7, 2), (20, 5)], ids=str)
-def test_two_arithmetics_round_to_one_answer(shape, condition, dtype, generator):
+def test_householder_in_mpmath_rounds_to_the_same_answer(shape, condition, dtype, generator):
     residual = 1.0 if shape[0] > shape[1] else 0.0
     problem = random_problem(
         *shape, condition=condition, residual=residual, batch=(3,), dtype=dtype, generator=generator
@@ -24,6 +28,11 @@ def test_two_arithmetics_round_to_one_answer(shape, condition, dtype, generator)
     x = reference.solve(problem.A, problem.b)
     hi, lo = reference.solve_exact(problem.A, problem.b)
     np.testing.assert_array_equal(x, hi)
+    with mpmath.workdps(80):
+        expected = [
+            [float(v) for v in householder(A.numpy(), b.numpy())] for A, b in zip(problem.A, problem.b, strict=True)
+        ]
+    np.testing.assert_array_equal(x, expected)
     assert x.dtype == np.float64
     assert x.shape == (3, shape[1])
     assert bool((np.abs(lo) <= unit(torch.float64) * np.abs(hi)).all())
@@ -109,13 +118,62 @@ def test_batches_empty_and_nested(generator):
     assert x.shape == (2, 3, 2)
     np.testing.assert_array_equal(x[1, 2], reference.solve(problem.A[1, 2], problem.b[1, 2]))
     assert reference.solve(problem.A[:0], problem.b[:0]).shape == (0, 3, 2)
-    with pytest.raises(ValueError, match="digits: got 10, wants at least 30"):
-        reference.solve(problem.A, problem.b, digits=10)
 
 
-def test_digits_change_nothing(generator):
-    problem = random_problem(5, 3, condition=1e10, residual=1.0, generator=generator)
-    for digits in (30, 77, 150):
-        np.testing.assert_array_equal(
-            reference.solve(problem.A, problem.b, digits=digits), reference.solve(problem.A, problem.b)
-        )
+@pytest.mark.parametrize(
+    ("A", "b", "x"),
+    [
+        ([[0.0], [1.0]], [1.0, 1e-110], [1e-110]),
+        ([[0.0], [1.0]], [1e150, 1e20], [1e20]),
+        ([[5e-324]], [5e-324], [1.0]),
+        ([[5e-324]], [1.0], [np.inf]),
+        ([[1e300]], [-1e-300], [-0.0]),
+        ([[2.0**1023], [2.0**-1074]], [0.0, 2.0**1023], [0.0]),
+        ([[2.0, 0.0], [0.0, 2.0**-1074]], [2.0**-1074, 2.0**-1074], [0.0, 1.0]),  # 2⁻¹⁰⁷⁵ is a tie, and 0 is even
+        ([[2.0, 0.0], [0.0, 2.0**-1074]], [3 * 2.0**-1074, 2.0**-51], [2.0**-1073, 2.0**1023]),
+    ],
+)
+def test_nothing_is_lost_at_either_end_of_the_range(A, b, x):
+    np.testing.assert_array_equal(reference.solve(np.array(A), np.array(b)), x)
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_long_integers_change_nothing(seed, long, monkeypatch):
+    A, b = next(pair for pair in (draw(seed, i) for i in range(100)) if pair[0].shape[1] == 5 and eliminate(*pair))
+    monkeypatch.setattr(reference, "_LONG_BITS", 0 if long else 10**9)
+    assert all(map(is_nearest, reference.solve(A, b).tolist(), eliminate(A, b)))
+
+
+@pytest.mark.parametrize("start", range(0, 200, 50))
+def test_a_short_fuzz(start):
+    kinds, failures = run(0, range(start, start + 50))
+    assert not failures, "\n".join(failures)
+    assert min(kinds["solved"], kinds["rank-deficient"]) > 0
+
+
+def test_the_solver_rounds_once_to_float32():
+    # The solution, 1 + 2⁻²⁴ + 2⁻⁶⁰, rounds to a tie in float64, which rounds to 1 in float32.
+    A = np.array([[1.0, -1.0, -1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32)
+    b = np.array([1.0, 2.0**-24, 2.0**-60], dtype=np.float32)
+    result = solvers.get("reference").solve(A, b)
+    assert result.x[0] == np.float32(1 + 2.0**-23)
+    assert reference.solve(A, b)[0] == 1 + 2.0**-24
+
+
+def test_the_solver_says_how_each_problem_ended():
+    A, b = np.array([[[1.0]], [[0.0]], [[1e-300]]]), np.array([[1.0], [1.0], [1e300]])
+    result = solvers.get("reference").solve(A, b)
+    assert result.status.tolist() == [Status.CONVERGED, Status.RANK_DEFICIENT, Status.BREAKDOWN]
+    np.testing.assert_array_equal(result.x[:, 0], [1.0, np.nan, np.inf])
+    assert result.condition is None
+
+
+@pytest.mark.parametrize("value", [0.0, -3.5, 5e-324, 2.0**-1022, 2.0**1023, 1 / 3])
+def test_the_judge_of_rounding_can_say_no(value):
+    gap = Fraction(np.spacing(abs(value))) / 2
+    assert is_nearest(value, Fraction(value) + gap * Fraction(99, 100))
+    assert not is_nearest(value, Fraction(value) + gap * Fraction(101, 100))
+    assert is_nearest(value, Fraction(value) + gap) == (round(abs(value) / np.spacing(abs(value))) % 2 == 0)
+    assert is_nearest(np.inf, Fraction(2) ** 1024)
+    assert not is_nearest(-np.inf, Fraction(2) ** 1024)

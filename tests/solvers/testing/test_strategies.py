@@ -7,8 +7,7 @@ import torch
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis.errors import NoSuchExample
 
-from solvers.exact import RankDeficientError
-from solvers.reference import solve_exact
+from solvers.reference import RankDeficientError, solve_exact
 from solvers.testing import DEFICIENT_KINDS, FULL_RANK_KINDS, KINDS, Recipe, lstsq_problems
 from solvers.testing.accuracy import constant
 from solvers.testing.strategies import distinguishable
