@@ -20,14 +20,9 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from solvers._core.arrays import require_count, require_nonnegative
-from solvers._core.loop import default_tolerance, frobenius, iterate, paige_saunders, ruled
-from solvers._core.operators import Matrix
-from solvers._core.rank import judged
-from solvers._core.scaling import scale
+from solvers._core.krylov import Krylov
+from solvers._core.loop import Held
 from solvers._core.triangular import divide, matvec, norm, rmatvec
-from solvers.result import LstsqResult
-from solvers.solver import ProductSolver, Promise
 
 
 class _State(NamedTuple):
@@ -35,50 +30,32 @@ class _State(NamedTuple):
     r: torch.Tensor
     s: torch.Tensor
     p: torch.Tensor
-    A: Matrix
-    A_norm: torch.Tensor
-    b_norm: torch.Tensor
+    problem: Held
 
 
 @dataclass(frozen=True, kw_only=True)
-class CGLS(ProductSolver):
-    """Conjugate gradients for least squares.
-
-    Args:
-        max_iterations: the cap, a problem.
-        tolerance: τ of the stopping rules; None for eps, the spacing of the problem's dtype.
-    """
+class CGLS(Krylov):
+    """Conjugate gradients for least squares."""
 
     name: ClassVar[str] = "cgls"
-    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING, Promise.MONOTONE, Promise.KRYLOV_RATE})
-    max_iterations: int = 1000
-    tolerance: float | None = None
 
-    def __post_init__(self) -> None:
-        require_count("max_iterations", self.max_iterations)
-        require_nonnegative("tolerance", self.tolerance)
-
-    def _solve(self, A: Matrix, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
-        problem = scale(A, b, x0)
-        tolerance = default_tolerance(A) if self.tolerance is None else self.tolerance
-
-        def step(s: _State) -> _State:
-            q = matvec(s.A, s.p)
-            old = norm(s.s)
-            alpha = divide(old, norm(q)).square()[:, None]
-            r = s.r - alpha * q
-            gradient = rmatvec(s.A, r)
-            beta = divide(norm(gradient), old).square()[:, None]
-            return s._replace(x=s.x + alpha * s.p, r=r, s=gradient, p=gradient + beta * s.p)
-
-        def verdict(s: _State) -> torch.Tensor:
-            r_norm, g_norm, x_norm = norm(s.r), norm(s.s), norm(s.x)
-            met = paige_saunders(r_norm, g_norm, x_norm, s.A_norm, s.b_norm, tolerance)
-            return ruled(met, r_norm, g_norm, x_norm)
-
-        x = problem.start
+    @staticmethod
+    def _begun(problem: Held, x: torch.Tensor) -> _State:
         r = problem.b - matvec(problem.A, x)
         s = rmatvec(problem.A, r)
-        start = _State(x=x, r=r, s=s, p=s, A=problem.A, A_norm=frobenius(problem.A), b_norm=norm(problem.b))
-        result = iterate(start, step, verdict, max_iterations=self.max_iterations, record=record)
-        return judged(problem.A, problem.restored(result))
+        return _State(x=x, r=r, s=s, p=s, problem=problem)
+
+    @staticmethod
+    def _sizes(state: _State) -> tuple[torch.Tensor, torch.Tensor]:
+        return norm(state.r), norm(state.s)
+
+    @staticmethod
+    def _step(s: _State) -> _State:
+        A = s.problem.A
+        q = matvec(A, s.p)
+        old = norm(s.s)
+        alpha = divide(old, norm(q)).square()[:, None]
+        r = s.r - alpha * q
+        gradient = rmatvec(A, r)
+        beta = divide(norm(gradient), old).square()[:, None]
+        return s._replace(x=s.x + alpha * s.p, r=r, s=gradient, p=gradient + beta * s.p)

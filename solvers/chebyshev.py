@@ -22,7 +22,7 @@ import torch
 
 from solvers import fused
 from solvers._core.arrays import require_choice, require_count, require_nonnegative
-from solvers._core.loop import frobenius, iterate, paige_saunders, ruled, stalled
+from solvers._core.loop import at_rest, frobenius, iterate, paige_saunders, readable, ruled
 from solvers._core.rank import judged
 from solvers._core.scaling import scale
 from solvers._core.triangular import matvec, norm, rmatvec
@@ -84,8 +84,8 @@ class Chebyshev(Solver):
         def verdict(s: _State) -> torch.Tensor:
             g_norm, x_norm = norm(s.g), norm(s.x)
             met = paige_saunders(s.r_norm, g_norm, x_norm, s.A_norm, s.b_norm, tolerance)
-            rest = stalled(s.idle, g_norm, x_norm, s.A_norm, s.b_norm, noise, _PATIENCE)
-            return ruled(met | rest, g_norm, x_norm)
+            rest = (s.idle >= _PATIENCE) & at_rest(g_norm, x_norm, s.A_norm, s.b_norm, noise)
+            return ruled((met | rest) & readable(s.b_norm, s.x), g_norm, x_norm)
 
         x = torch.zeros_like(problem.A[:, 0, :]) if problem.x0 is None else problem.x0
         # In float32 σ₁² and σ₁² − σₙ² would be the same number from κ = 3000 on.
@@ -102,7 +102,7 @@ class Chebyshev(Solver):
             result = iterate_in_chunks(
                 problem.A, problem.b, x, theta, delta, rules, max_iterations=self.max_iterations, record=record
             )
-            return judged(problem.A, problem.restored(result))
+            return judged(problem.A, problem.restored(result), columnwise=False)
         r = problem.b - matvec(problem.A, x)
         g = rmatvec(problem.A, r)
         start = _State(
@@ -121,7 +121,7 @@ class Chebyshev(Solver):
             b_norm=b_norm,
         )
         result = iterate(start, _step, verdict, max_iterations=self.max_iterations, record=record)
-        return judged(problem.A, problem.restored(result))
+        return judged(problem.A, problem.restored(result), columnwise=False)
 
 
 def _step(s: _State) -> _State:

@@ -23,7 +23,7 @@ import torch
 
 from solvers import fused
 from solvers._core.arrays import require_choice, require_count, require_nonnegative
-from solvers._core.loop import frobenius, iterate, paige_saunders, ruled, stalled, watched
+from solvers._core.loop import at_rest, frobenius, iterate, paige_saunders, readable, ruled, watched
 from solvers._core.rank import judged
 from solvers._core.scaling import ldexp, scale
 from solvers._core.triangular import matvec, norm, rmatvec
@@ -203,8 +203,8 @@ class GradientDescent(Solver):
                 met = g_norm <= tolerance * s.A_norm * (s.A_norm * x_norm + s.b_norm)
             else:
                 met = paige_saunders(s.r_norm, g_norm, x_norm, s.A_norm, s.b_norm, tolerance)
-            rest = stalled(s.idle, g_norm, x_norm, s.A_norm, s.b_norm, noise, _PATIENCE)
-            return ruled(met | rest | (s.back & s.contracts), g_norm, x_norm)
+            rest = (s.idle >= _PATIENCE) & at_rest(g_norm, x_norm, s.A_norm, s.b_norm, noise)
+            return ruled((met | rest | (s.back & s.contracts)) & readable(s.b_norm, s.x), g_norm, x_norm)
 
         x = torch.zeros_like(problem.A[:, 0, :]) if problem.x0 is None else problem.x0
         g, r_norm = descent(system, right, x)
@@ -225,7 +225,7 @@ class GradientDescent(Solver):
             b_norm=norm(problem.b),
         )
         result = iterate(start, step, verdict, max_iterations=self.max_iterations, record=record)
-        return judged(problem.A, problem.restored(result))
+        return judged(problem.A, problem.restored(result), columnwise=False)
 
 
 def best_step(A: torch.Tensor) -> torch.Tensor:

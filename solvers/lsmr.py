@@ -18,15 +18,9 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from solvers._core.arrays import require_count, require_nonnegative
-from solvers._core.loop import default_tolerance, frobenius, iterate, paige_saunders, ruled
-from solvers._core.operators import Matrix
-from solvers._core.rank import judged
-from solvers._core.scaling import scale
-from solvers._core.triangular import divide, matvec, norm, rmatvec
-from solvers.lsqr import normalised
-from solvers.result import LstsqResult
-from solvers.solver import ProductSolver, Promise
+from solvers._core.krylov import Krylov, normalised
+from solvers._core.loop import Held
+from solvers._core.triangular import divide, matvec, rmatvec
 
 
 class _State(NamedTuple):
@@ -50,43 +44,21 @@ class _State(NamedTuple):
     tau_tilde: torch.Tensor
     theta_tilde: torch.Tensor
     r_norm: torch.Tensor
-    A: Matrix
-    A_norm: torch.Tensor
-    b_norm: torch.Tensor
+    problem: Held
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSMR(ProductSolver):
-    """LSMR.
-
-    Args:
-        max_iterations: the cap, a problem.
-        tolerance: τ of the stopping rules; None for eps, the spacing of the problem's dtype.
-    """
+class LSMR(Krylov):
+    """LSMR."""
 
     name: ClassVar[str] = "lsmr"
-    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING, Promise.MONOTONE, Promise.KRYLOV_RATE})
-    max_iterations: int = 1000
-    tolerance: float | None = None
 
-    def __post_init__(self) -> None:
-        require_count("max_iterations", self.max_iterations)
-        require_nonnegative("tolerance", self.tolerance)
-
-    def _solve(self, A: Matrix, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
-        problem = scale(A, b, x0)
-        tolerance = default_tolerance(A) if self.tolerance is None else self.tolerance
-
-        def verdict(s: _State) -> torch.Tensor:
-            x_norm, g_norm = norm(s.x), s.zeta_bar.abs()
-            met = paige_saunders(s.r_norm, g_norm, x_norm, s.A_norm, s.b_norm, tolerance)
-            return ruled(met, s.r_norm, g_norm, x_norm)
-
-        x = problem.start
+    @staticmethod
+    def _begun(problem: Held, x: torch.Tensor) -> _State:
         beta, u = normalised(problem.b - matvec(problem.A, x))
         alpha, v = normalised(rmatvec(problem.A, u))
         one, zero = torch.ones_like(beta), torch.zeros_like(beta)
-        start = _State(
+        return _State(
             x=x,
             u=u,
             v=v,
@@ -106,72 +78,57 @@ class LSMR(ProductSolver):
             tau_tilde=zero,
             theta_tilde=zero,
             r_norm=beta,
-            A=problem.A,
-            A_norm=frobenius(problem.A),
-            b_norm=norm(problem.b),
+            problem=problem,
         )
-        result = iterate(start, _step, verdict, max_iterations=self.max_iterations, record=record)
-        return judged(problem.A, problem.restored(result))
 
+    @staticmethod
+    def _sizes(state: _State) -> tuple[torch.Tensor, torch.Tensor]:
+        return state.r_norm, state.zeta_bar.abs()
 
-def _step(s: _State) -> _State:
-    """One step of LSMR.
-
-    Args:
-        s: the state.
-
-    Returns:
-        The next state.
-    """
-    beta, u = normalised(matvec(s.A, s.v) - s.alpha[:, None] * s.u)
-    alpha, v = normalised(rmatvec(s.A, u) - beta[:, None] * s.v)
-    # The rotation that makes the bidiagonal matrix upper bidiagonal, and the one that makes its square so.
-    c, sine, rho = _rotation(s.alpha_bar, beta)
-    theta = sine * alpha
-    theta_bar = s.s_bar * rho
-    c_bar, s_bar, rho_bar = _rotation(s.c_bar * rho, theta)
-    zeta, zeta_bar = c_bar * s.zeta_bar, -s_bar * s.zeta_bar
-    h_bar = s.h - divide(theta_bar * rho, s.rho * s.rho_bar)[:, None] * s.h_bar
-    x = s.x + divide(zeta, rho * rho_bar)[:, None] * h_bar
-    # The residual norm, section 3.
-    beta_hat, beta_dd = c * s.beta_dd, -sine * s.beta_dd
-    c_tilde, s_tilde, rho_tilde = _rotation(s.rho_d, theta_bar)
-    theta_tilde, rho_d = s_tilde * rho_bar, c_tilde * rho_bar
-    beta_d = c_tilde * beta_hat - s_tilde * s.beta_d
-    tau_tilde = divide(s.zeta - s.theta_tilde * s.tau_tilde, rho_tilde)
-    tau_d = divide(zeta - theta_tilde * tau_tilde, rho_d)
-    return s._replace(
-        x=x,
-        u=u,
-        v=v,
-        h=v - divide(theta, rho)[:, None] * s.h,
-        h_bar=h_bar,
-        alpha=alpha,
-        alpha_bar=c * alpha,
-        rho=rho,
-        rho_bar=rho_bar,
-        c_bar=c_bar,
-        s_bar=s_bar,
-        zeta=zeta,
-        zeta_bar=zeta_bar,
-        beta_dd=beta_dd,
-        beta_d=beta_d,
-        rho_d=rho_d,
-        tau_tilde=tau_tilde,
-        theta_tilde=theta_tilde,
-        r_norm=torch.hypot(beta_d - tau_d, beta_dd),
-    )
+    @staticmethod
+    def _step(s: _State) -> _State:
+        A = s.problem.A
+        beta, u = normalised(matvec(A, s.v) - s.alpha[:, None] * s.u)
+        alpha, v = normalised(rmatvec(A, u) - beta[:, None] * s.v)
+        # The rotation that makes the bidiagonal matrix upper bidiagonal, and the one that makes its square so.
+        c, sine, rho = _rotation(s.alpha_bar, beta)
+        theta = sine * alpha
+        theta_bar = s.s_bar * rho
+        c_bar, s_bar, rho_bar = _rotation(s.c_bar * rho, theta)
+        zeta, zeta_bar = c_bar * s.zeta_bar, -s_bar * s.zeta_bar
+        h_bar = s.h - divide(theta_bar * rho, s.rho * s.rho_bar)[:, None] * s.h_bar
+        x = s.x + divide(zeta, rho * rho_bar)[:, None] * h_bar
+        # The residual norm, section 3.
+        beta_hat, beta_dd = c * s.beta_dd, -sine * s.beta_dd
+        c_tilde, s_tilde, rho_tilde = _rotation(s.rho_d, theta_bar)
+        theta_tilde, rho_d = s_tilde * rho_bar, c_tilde * rho_bar
+        beta_d = c_tilde * beta_hat - s_tilde * s.beta_d
+        tau_tilde = divide(s.zeta - s.theta_tilde * s.tau_tilde, rho_tilde)
+        tau_d = divide(zeta - theta_tilde * tau_tilde, rho_d)
+        return s._replace(
+            x=x,
+            u=u,
+            v=v,
+            h=v - divide(theta, rho)[:, None] * s.h,
+            h_bar=h_bar,
+            alpha=alpha,
+            alpha_bar=c * alpha,
+            rho=rho,
+            rho_bar=rho_bar,
+            c_bar=c_bar,
+            s_bar=s_bar,
+            zeta=zeta,
+            zeta_bar=zeta_bar,
+            beta_dd=beta_dd,
+            beta_d=beta_d,
+            rho_d=rho_d,
+            tau_tilde=tau_tilde,
+            theta_tilde=theta_tilde,
+            r_norm=torch.hypot(beta_d - tau_d, beta_dd),
+        )
 
 
 def _rotation(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The plane rotation that takes (a, b) to (r, 0).
-
-    Args:
-        a: (B,).
-        b: (B,).
-
-    Returns:
-        c, s and r = √(a² + b²), (B,) each; c = s = 0 where both are zero.
-    """
+    """C, s and r = √(a² + b²) of the plane rotation that takes (a, b) to (r, 0); c = s = 0 where both are zero."""
     r = torch.hypot(a, b)
     return divide(a, r), divide(b, r), r

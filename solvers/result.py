@@ -40,9 +40,10 @@ class LstsqResult:
         iterations: iterations spent on each problem, (...), integer; 0 for a direct method.
         residual_norm: ‖b − A x‖₂ of the answer, (...), taken afresh from A, b and x, or from the factorisation that
             gave x; inf where x is not finite. It is rounding below about m n u ‖A‖‖x‖.
-        condition: κ of A with its columns brought to comparable size, (...): at least κ₂ of it, at most n κ₂; inf where
-            a column is zero. None where a method does not factor A. An answer of relative accuracy c u κ^p (see
-            `Solver.condition_power`) has no digit left where that is 1.
+        condition: κ of A with its columns brought to comparable size, or, of an iteration, which depends on the units
+            of the unknowns, of A as it stands, (...): at least κ₂, at most n κ₂; inf where a column is zero. None where
+            a method does not factor A. An answer of relative accuracy c u κ^p (see `Solver.condition_power`) has no
+            digit left where that is 1.
         trace: the iterates, (T+1, ..., n) with T the largest of `iterations`, where they were asked for; a problem
             that stopped early stays at its last iterate. Row 0 is the starting point; a direct method has one row.
     """

@@ -1,7 +1,7 @@
 """The loop that every iterative method shares: each problem stops when it is its time, and then costs nothing.
 
-A method supplies a state (a NamedTuple of tensors whose first dimension is the batch, one of them `x`), a step, and a
-verdict. Problems that are done leave the batch, so the remaining ones go on without them.
+A method supplies a state (a NamedTuple whose tensors have the batch as their first dimension, one of them `x`), a step,
+and a verdict. Problems that are done leave the batch, so the remaining ones go on without them.
 
 Stopping, unless a method says otherwise, with r = b − A x and the tolerance τ:
     R1  ‖r‖ <= τ (‖b‖ + ‖A‖_F ‖x‖)      x solves a consistent problem as near as τ
@@ -14,16 +14,25 @@ Stopping, unless a method says otherwise, with r = b − A x and the tolerance �
 R1 or R2 makes x the exact solution for a change of relative size τ in A and b (Paige and Saunders): the forward error
 is at most about τ κ (1 + κ‖r‖/(‖A‖‖x‖)). Below τ ≈ u the rules ask for more than rounding lets r show.
 
+Truth: a method that updates r drifts from b − A x by u times the largest iterate on the way, and a large x0 is one. So
+where its verdict is CONVERGED, r is taken afresh from A, b and x, in powers of two that fit b and x as they are now.
+The verdict stands where R1 or R2 holds for that r, or where ‖Aᵀr‖ is at R3's level and the iteration began at an x no
+more than twice as large as where it ended. Elsewhere the iteration begins again from x, with the iterations that are
+left; each time multiplies what a large x0 left behind by about κ u.
+
 Reference: Paige and Saunders, LSQR: an algorithm for sparse linear equations and least squares, ACM TOMS 8 (1982),
-section 6; Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), section 17.
+section 6; Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), section 17; Greenbaum, Estimating the
+attainable accuracy of recursively computed residual methods, SIAM J. Matrix Anal. Appl. 18 (1997), for the drift.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
 from solvers._core.operators import Matrix, Operator
+from solvers._core.scaling import fitted, ldexp, scale
 from solvers._core.triangular import norm
 from solvers.result import LstsqResult, Status
 
@@ -33,8 +42,51 @@ RUNNING = -1
 _PERIOD = 32
 """Steps that an iterate is kept to be compared with those that follow; cycles are rarely longer than four."""
 
-S = TypeVar("S", bound=tuple[Matrix, ...])
-"""A NamedTuple of tensors, the batch first in each, one of them called `x`."""
+_GROWN = 2.0
+"""How much larger a start may be than the answer, for the drift of r to be within that of a start from 0."""
+
+S = TypeVar("S", bound=tuple[Any, ...])
+"""A NamedTuple of tensors, the batch first in each, or of such tuples; one of the tensors is called `x`."""
+
+
+class Held(NamedTuple):
+    """What an iteration holds of its problems, in powers of two of their size.
+
+    Args:
+        A: A · 2^(−matrix_exponent), (B, m, n), or an operator.
+        b: given · 2^(−right_exponent), (B, m).
+        A_norm: ‖A‖_F, (B,).
+        b_norm: ‖b‖, (B,).
+        given: b in the caller's units, (B, m).
+        matrix_exponent: (B,), integer.
+        right_exponent: (B,), integer.
+        start_norm: ‖x‖ where the iteration began, or began again, (B,).
+    """
+
+    A: Matrix
+    b: torch.Tensor
+    A_norm: torch.Tensor
+    b_norm: torch.Tensor
+    given: torch.Tensor
+    matrix_exponent: torch.Tensor
+    right_exponent: torch.Tensor
+    start_norm: torch.Tensor
+
+    @classmethod
+    def of(cls, A: Matrix, b: torch.Tensor, x0: torch.Tensor | None) -> tuple["Held", torch.Tensor]:
+        """Problems in the caller's units, held, and x0, or 0, in theirs."""
+        unit, right_hand, _, matrix, right = problem = scale(A, b, x0)
+        x = problem.start
+        return cls(unit, right_hand, frobenius(unit), norm(right_hand), b, matrix, right, norm(x)), x
+
+    def afresh(self, x: torch.Tensor) -> tuple["Held", torch.Tensor]:
+        """The same problems in powers of two that fit x, and x in them."""
+        b, x, right = cast(tuple[torch.Tensor, ...], fitted(self.given, x, self.right_exponent))
+        return self._replace(b=b, b_norm=norm(b), right_exponent=right, start_norm=norm(x)), x
+
+    def restored(self, x: torch.Tensor) -> torch.Tensor:
+        """X in the caller's units."""
+        return ldexp(x, (self.right_exponent - self.matrix_exponent).unsqueeze(-1))
 
 
 def iterate(
@@ -44,15 +96,19 @@ def iterate(
     *,
     max_iterations: int,
     record: bool,
+    checked: Callable[[S], tuple[S, torch.Tensor]] | None = None,
 ) -> LstsqResult:
     """Step until the verdict falls or the cap is reached.
 
     Args:
-        state: the starting state; its `x` is iterate 0.
+        state: the starting state; its `x` is iterate 0. Where there is a `Held` in it, called `problem`, the result is
+            in the caller's units.
         step: state → next state.
         verdict: state → a `Status` value or RUNNING for each problem, (B,), integer.
         max_iterations: the cap.
         record: whether to keep the iterates.
+        checked: for the problems said to have CONVERGED, state → a state that begins afresh at x, and the verdict on
+            it; see `recheck`.
 
     Returns:
         The result, flat.
@@ -66,12 +122,18 @@ def iterate(
         ruling = verdict(state)
         done = ruling != RUNNING
         if bool(done.any()):
+            claimed = torch.nonzero(ruling == int(Status.CONVERGED)).squeeze(-1)
+            if checked is not None and len(claimed):
+                part, ruling[claimed] = checked(taken(state, claimed))
+                done = ruling != RUNNING
+                if not bool(done.all()):
+                    state = merged(state, claimed, part)
             ended = active[done]
             x[ended], status[ended], iterations[ended] = _iterate_of(state)[done], ruling[done], k
             active = active[~done]
             if not len(active):
                 break
-            state = _rebuilt(state, [part[~done] for part in state])
+            state = taken(state, ~done)
         if k == max_iterations:
             x[active], iterations[active] = _iterate_of(state), k
             break
@@ -82,12 +144,49 @@ def iterate(
     return LstsqResult(x=x, status=status, iterations=iterations, trace=torch.stack(trace) if record else None)
 
 
-def _rebuilt(state: S, parts: list[Any]) -> S:
-    return type(state)(*parts)
+def _mapped(function: Callable[..., Any], *parts: Any) -> Any:
+    """A function of tensors, of each tensor of tuples of one kind."""
+    if isinstance(parts[0], tuple):
+        mapped = [_mapped(function, *each) for each in zip(*parts, strict=True)]
+        return cast(Any, type(parts[0]))(*mapped)
+    return parts[0] if isinstance(parts[0], Operator) else function(*parts)
+
+
+def taken(state: S, chosen: torch.Tensor) -> S:
+    """The state of some of the problems, by mask or index."""
+    return cast(S, _mapped(lambda part: part[chosen], state))
+
+
+def merged(state: S, where: torch.Tensor, part: S) -> S:
+    """The state with that of some problems, by index, replaced."""
+    return cast(S, _mapped(lambda a, b: a.index_copy(0, where, b), state, part))
 
 
 def _iterate_of(state: Any) -> torch.Tensor:
-    return cast(torch.Tensor, state.x)
+    problem = getattr(state, "problem", None)
+    return cast(torch.Tensor, problem.restored(state.x) if isinstance(problem, Held) else state.x)
+
+
+def recheck(
+    begun: Callable[[S, Held, torch.Tensor], S], holds: Callable[[S, torch.Tensor], torch.Tensor]
+) -> Callable[[S], tuple[S, torch.Tensor]]:
+    """What holds a verdict of CONVERGED to the r of A, b and x; see the top of this file.
+
+    Args:
+        begun: (state, problem, x) → a state of the method that begins at x.
+        holds: (such a state, whether the iteration so far began at an x of its own size) → whether x is an answer.
+
+    Returns:
+        For `iterate`.
+    """
+
+    def checked(state: S) -> tuple[S, torch.Tensor]:
+        then, x = cast(Any, state).problem, cast(Any, state).x
+        steady = then.start_norm <= _GROWN * norm(x)
+        state = begun(state, *then.afresh(x))
+        return state, ruled(holds(state, steady))
+
+    return checked
 
 
 def paige_saunders(
@@ -115,30 +214,22 @@ def paige_saunders(
     return consistent | (g_norm <= tolerance * A_norm * r_norm)
 
 
-def stalled(
-    idle: torch.Tensor,
-    g_norm: torch.Tensor,
-    x_norm: torch.Tensor,
-    A_norm: torch.Tensor,
-    b_norm: torch.Tensor,
-    noise: float,
-    patience: int,
+def noise_of(A: Matrix) -> float:
+    """The relative level at which Aᵀr is rounding, max(m, n) eps."""
+    return max(A.shape[-2:]) * float(torch.finfo(A.dtype).eps)
+
+
+def at_rest(
+    g_norm: torch.Tensor, x_norm: torch.Tensor, A_norm: torch.Tensor, b_norm: torch.Tensor, noise: float
 ) -> torch.Tensor:
-    """Rule R3, for methods whose rounded updates may come to rest before R1 or R2 holds.
+    """The level of rule R3, ‖Aᵀr‖ <= noise ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖), (B,)."""
+    return g_norm <= noise * A_norm * (A_norm * x_norm + b_norm)
 
-    Args:
-        idle: iterations since ‖Aᵀr‖ was smallest, (B,).
-        g_norm: ‖Aᵀr‖.
-        x_norm: ‖x‖.
-        A_norm: ‖A‖_F.
-        b_norm: ‖b‖.
-        noise: the relative level at which Aᵀr is rounding, max(m, n) eps.
-        patience: iterations without a new minimum that count as rest.
 
-    Returns:
-        Booleans, (B,).
-    """
-    return (idle >= patience) & (g_norm <= noise * A_norm * (A_norm * x_norm + b_norm))
+def readable(b_norm: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Whether rounding in Aᵀr has a square that does not underflow, which beside a huge x0 it may; or x is 0, (B,)."""
+    info = torch.finfo(x.dtype)
+    return (b_norm > math.sqrt(info.tiny) / info.eps) | (x == 0).all(dim=-1)
 
 
 def watched(x: torch.Tensor, kept: torch.Tensor, age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -173,26 +264,7 @@ def ruled(met: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
 
 
 def frobenius(A: Matrix) -> torch.Tensor:
-    """‖A‖_F of matrices of size 1.
-
-    Args:
-        A: (B, m, n); of an operator, its estimate of ‖A‖₂.
-
-    Returns:
-        (B,).
-    """
+    """‖A‖_F of matrices of size 1, (B,); of an operator, its estimate of ‖A‖₂, (1,)."""
     if isinstance(A, Operator):
         return torch.full((1,), A.norm, dtype=A.dtype)
     return norm(A.flatten(start_dim=1))
-
-
-def default_tolerance(A: Matrix) -> float:
-    """τ where the user asks for none: eps, below which r is rounding.
-
-    Args:
-        A: matrices, whose dtype counts.
-
-    Returns:
-        The spacing of the dtype.
-    """
-    return float(torch.finfo(A.dtype).eps)

@@ -36,10 +36,6 @@ class Operator:
         self._products, self._exponent, self.norm = products, exponent, norm
         self.shape = (1, *products.shape)
 
-    def __getitem__(self, which: object) -> "Operator":
-        """The problems that are left: the one there is."""
-        return self
-
     def matvec(self, x: torch.Tensor) -> torch.Tensor:
         """A x, the same for every row.
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 
 from solvers._core.operators import Matrix, Operator
-from solvers._core.scaling import scale_columns
+from solvers._core.scaling import ldexp, scale_columns
 from solvers.result import LstsqResult, Status
 
 
@@ -28,17 +28,18 @@ def triangular_factor(A: torch.Tensor) -> torch.Tensor:
     return torch.geqrf(scaled)[0][:, : A.shape[-1], :].triu()
 
 
-def condition_of(R: torch.Tensor) -> torch.Tensor:
-    """κ of matrices with these triangular factors: ‖R‖_F ‖R⁻¹‖_F, columns of R brought to comparable size.
+def condition_of(R: torch.Tensor, *, columnwise: bool = True) -> torch.Tensor:
+    """κ of matrices with these triangular factors: ‖R‖_F ‖R⁻¹‖_F.
 
     Args:
         R: upper triangular factors, (B, n, n); the strict lower triangle is not read.
+        columnwise: whether columns are brought to comparable size first.
 
     Returns:
         (B,); inf where a pivot is zero, the inverse overflows, or R is not finite.
     """
     n = R.shape[-1]
-    scaled, _ = scale_columns(R.triu())
+    scaled = scale_columns(R.triu())[0] if columnwise else R.triu()
     inverse = torch.linalg.solve_triangular(scaled, torch.eye(n, dtype=R.dtype, device=R.device), upper=True)
     kappa = torch.linalg.matrix_norm(scaled) * torch.linalg.matrix_norm(inverse)
     return torch.where(torch.isfinite(kappa), kappa, float("inf"))
@@ -71,20 +72,25 @@ def deficient_factor(R: torch.Tensor, m: int, condition: torch.Tensor) -> torch.
     return deficient.index_put((where,), s[:, -1] * limit <= s[:, 0])
 
 
-def judged(A: Matrix, result: LstsqResult) -> LstsqResult:
+def judged(A: Matrix, result: LstsqResult, *, columnwise: bool = True) -> LstsqResult:
     """A flat result with the condition of its matrices, and RANK_DEFICIENT where they are so; x is left as it is.
 
     Args:
         A: matrices, (B, m, n), m >= n; of an operator nothing is said.
         result: what an iteration thought.
+        columnwise: whether the condition is that of A with columns of comparable size, or of A as it stands: what the
+            accuracy of a method depends on that keeps the units of the unknowns.
 
     Returns:
         The result.
     """
     if isinstance(A, Operator):
         return result
-    R = triangular_factor(A)
+    scaled, e = scale_columns(A)
+    R = torch.geqrf(scaled)[0][:, : A.shape[-1], :].triu()
     condition = condition_of(R)
     bad = deficient_factor(R, A.shape[-2], condition)
     status = torch.where(bad, int(Status.RANK_DEFICIENT), torch.as_tensor(result.status))
+    if not columnwise:
+        condition = condition_of(ldexp(R, (e - e.amax(dim=-1, keepdim=True)).unsqueeze(-2)), columnwise=False)
     return replace(result, status=status, condition=condition)

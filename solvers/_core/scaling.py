@@ -134,19 +134,28 @@ def scale(A: M, b: torch.Tensor, x0: torch.Tensor | None = None) -> Scaled[M]:
     else:
         matrix = exponent(A, (-2, -1))
         unit = ldexp(A, -matrix[:, None, None])
-    zero = (b == 0).all(dim=-1)
-    right = torch.where(zero, -_FAR, exponent(b, -1))
-    if x0 is not None:
-        image = torch.where((x0 == 0).all(dim=-1), -_FAR, exponent(x0, -1) + matrix)
-        right = torch.maximum(right, image)
-    right = torch.where(right <= -_FAR, 0, right)
-    return Scaled(
-        A=unit,
-        b=ldexp(b, -right[:, None]),
-        x0=None if x0 is None else ldexp(x0, (matrix - right)[:, None]),
-        matrix_exponent=matrix,
-        right_exponent=right,
-    )
+    right_hand, start, right = fitted(b, x0, matrix)
+    return Scaled(A=unit, b=right_hand, x0=start, matrix_exponent=matrix, right_exponent=right)
+
+
+def fitted(
+    b: torch.Tensor, x: torch.Tensor | None, e: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """Bring b and x to entries of at most 1 by one power of two, so that neither b nor A x overflows.
+
+    Args:
+        b: right-hand sides, (B, m), in the caller's units.
+        x: unknowns, (B, n), of which x · 2^e are those of a matrix of size 1; or None.
+        e: integers, (B,).
+
+    Returns:
+        b · 2^(−f), x · 2^(e − f), and f, (B,).
+    """
+    f = torch.where((b == 0).all(dim=-1), -_FAR, exponent(b, -1))
+    if x is not None:
+        f = torch.maximum(f, torch.where((x == 0).all(dim=-1), -_FAR, exponent(x, -1) + e))
+    f = torch.where(f <= -_FAR, 0, f)
+    return ldexp(b, -f[:, None]), None if x is None else ldexp(x, (e - f)[:, None]), f
 
 
 def scale_columns(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from solvers._core.loop import RUNNING, paige_saunders, ruled, stalled
+from solvers._core.loop import RUNNING, at_rest, paige_saunders, readable, ruled
 from solvers._core.triangular import norm
 from solvers.fused import fresh, launch, plain
 from solvers.result import LstsqResult, Status
@@ -202,9 +202,10 @@ def _chunk(
     newest = torch.where(g_norm < lowest[:-1], count, -1 - r.idle).cummax(dim=0).values
     idle = count - newest
     met = paige_saunders(r_norm, g_norm, x_norm, r.A_norm, r.b_norm, rules.tolerance)
-    rest = stalled(idle, g_norm, x_norm, r.A_norm, r.b_norm, rules.noise, rules.patience)
+    rest = (idle >= rules.patience) & at_rest(g_norm, x_norm, r.A_norm, r.b_norm, rules.noise)
     history = {"direction": direction, "rho": rho, "best": lowest[-1], "idle": idle[-1]}
-    return iterates, ruled(met | rest, g_norm, x_norm), history
+    ruling = ruled((met | rest) & readable(r.b_norm, iterates[:steps]), g_norm, x_norm)
+    return iterates, ruling, history
 
 
 def _picked(rows: torch.Tensor, at: torch.Tensor) -> torch.Tensor:

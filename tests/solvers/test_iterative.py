@@ -1,0 +1,182 @@
+"""Iterations from any starting point: CONVERGED is said of b − A x, never of what a recurrence says of it."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+import solvers
+from solvers import Status, reference
+from solvers.problems import random_problem
+
+from .cases import ITERATIVE
+from .tolerance import unit
+
+KRYLOV = ["cgls", "lsqr", "lsmr"]
+LARGEST = {"gradient-descent": 2.0, "chebyshev": 30.0}
+"""κ beyond which thousands of iterations are needed; 1e6 elsewhere."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem, its solution in two parts, and the error of a backward stable method."""
+
+    A: torch.Tensor
+    b: torch.Tensor
+    hi: np.ndarray
+    lo: np.ndarray
+    condition: float
+    allowed: float
+    smallest: np.ndarray  # the last right singular vector
+
+    def error(self, x):
+        """In units of what a backward stable method may leave."""
+        with np.errstate(over="ignore"):
+            return float(np.linalg.norm((np.asarray(x, dtype=np.float64) - self.hi) - self.lo)) / self.allowed
+
+
+def case(m, n, condition, residual, *, axes, dtype=torch.float64, seed=7):
+    """Singular vectors drawn, or, which hides an error in one unknown from Aᵀr, along the axes."""
+    generator = torch.Generator().manual_seed(seed)
+    problem = random_problem(m, n, condition=condition, residual=residual, generator=generator)
+    A, b = problem.A, problem.b
+    if axes:
+        A = torch.zeros_like(A)
+        A[:n] = torch.diag(torch.logspace(0, -float(np.log10(condition)), n, dtype=torch.float64))
+        b = A @ problem.x + residual * torch.cat([torch.zeros(n), torch.ones(m - n)]).double() / (m - n) ** 0.5
+    A, b = A.to(dtype), b.to(dtype)
+    hi, lo = reference.solve_exact(A, b)
+    matrix = A.double().numpy()
+    _, s, V = np.linalg.svd(matrix)
+    kappa, rho = s[0] / s[-1], float(np.linalg.norm(b.double().numpy() - matrix @ hi)) / s[0]
+    allowed = max(10, m * n) * unit(dtype) * (kappa * float(np.linalg.norm(hi)) + kappa**2 * rho)
+    return Case(A, b, hi, lo, float(kappa), allowed, V[-1])
+
+
+PROBLEMS = [
+    case(m, n, condition, residual, axes=axes)
+    for (m, n), condition, residual, axes in itertools.product(
+        [(6, 3), (20, 5)], [2.0, 30.0, 1e6], [0.0, 1e-5, 1.0], [False, True]
+    )
+]
+NOISE = np.random.default_rng(3).standard_normal(5)
+STARTS = {
+    "none": lambda c: None,
+    "solution": lambda c: c.hi,
+    "near": lambda c: c.hi * (1 + 1e-8 * NOISE[: len(c.hi)]),
+    **{f"any, 1e{e}": lambda c, e=e: NOISE[: len(c.hi)] * 10.0**e for e in (0, 3, 10, 100, 300)},
+    **{f"smallest direction, 1e{e}": lambda c, e=e: c.smallest * 10.0**e for e in (0, 3, 10, 100, 300)},
+}
+
+
+def held(solver, cases, starts):
+    """The statuses, where answers that claim to have converged are as good as a backward stable method's."""
+    x0 = None if starts[0] is None else torch.from_numpy(np.stack(starts)).to(cases[0].A.dtype)
+    result = solver.solve(torch.stack([c.A for c in cases]), torch.stack([c.b for c in cases]), x0=x0)
+    power = solver.condition_power if solver.name in LARGEST else 1
+    for one, x, status in zip(cases, result.x.double(), result.status.tolist(), strict=True):
+        assert status != Status.CONVERGED or one.error(x) <= one.condition ** (power - 1), one.condition
+    return result.status.tolist()
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.parametrize("m", [6, 20])
+def test_no_starting_point_makes_a_wrong_answer_converge(name, start, m):
+    cases = [one for one in PROBLEMS if len(one.b) == m and one.condition <= 1.01 * LARGEST.get(name, 1e6)]
+    solver = solvers.get(name) if name not in LARGEST else solvers.get(name, max_iterations=2000)
+    statuses = held(solver, cases, [STARTS[start](one) for one in cases])
+    # From further away the iterations may run out; from an x0 of 1e10 they do not. CGLS's Aᵀr may rest above the rules.
+    far = start.endswith(("1e100", "1e300"))
+    for one, status in zip(cases, statuses, strict=True):
+        ill = name == "cgls" and one.condition > 1e5
+        assert status == Status.CONVERGED or (status == Status.MAX_ITERATIONS and (far or ill)), one.condition
+
+
+@pytest.mark.parametrize("name", [*KRYLOV, "newton-schulz"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("exponent", [0, 1, 3, 10, 20, 35])
+def test_a_large_start_costs_iterations_and_no_digit(name, dtype, exponent):
+    one = case(12, 4, 2.0, 0.5, axes=False, dtype=dtype)
+    assert held(solvers.get(name), [one], [NOISE[:4] * 10.0**exponent]) == [Status.CONVERGED]
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.parametrize(("size", "start"), [(1e200, 1e300), (1e-300, 1e300), (1e300, 1e-300)])
+def test_a_start_whose_image_is_out_of_range(name, size, start):
+    one = case(6, 3, 2.0, 0.5, axes=False)
+    solver = solvers.get(name, max_iterations=1000)
+    x0 = torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64) * start
+    result = solver.solve(one.A * size, one.b * size, x0=x0)
+    if int(result.status) == Status.CONVERGED:
+        assert one.error(result.x) <= 3  # κ^p for p = 2, and rounding of A times a size that is no power of two
+    else:
+        assert int(result.status) == Status.MAX_ITERATIONS
+        assert name in {"gradient-descent", "chebyshev"}
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.parametrize("exponent", [0, 10, 100])
+def test_from_any_start_a_zero_right_hand_side_gives_zero_or_no_answer(name, exponent):
+    one = case(6, 3, 2.0, 0.5, axes=False)
+    solver = solvers.get(name, max_iterations=1000)
+    result = solver.solve(one.A, torch.zeros_like(one.b), x0=torch.ones(3).double() * 10.0**exponent)
+    assert int(result.status) in {Status.CONVERGED, Status.MAX_ITERATIONS}
+    assert int(result.status) == Status.MAX_ITERATIONS or bool((result.x == 0).all())
+
+
+@pytest.mark.parametrize("name", [*KRYLOV, "newton-schulz"])
+def test_a_second_start_goes_on_with_counts_and_trace(name):
+    one = case(12, 4, 2.0, 0.5, axes=False)
+    x0 = torch.from_numpy(NOISE[:4] * 1e12)
+    solver = solvers.get(name)
+    whole = solver.solve(one.A, one.b, x0=x0, record=True)
+    spent = int(whole.iterations)
+    plain = int(solver.solve(one.A, one.b).iterations)
+    assert spent > plain
+    assert whole.trace.shape == (spent + 1, 4)
+    assert torch.equal(whole.trace[0], x0)
+    assert torch.equal(whole.trace[-1], whole.x)
+    for cap in (plain - 1, plain, plain + 1, spent - 1):
+        part = solvers.get(name, max_iterations=cap).solve(one.A, one.b, x0=x0)
+        assert int(part.status) == Status.MAX_ITERATIONS
+        assert int(part.iterations) == cap
+        assert torch.equal(part.x, whole.trace[cap])
+    distance = np.linalg.norm(whole.trace.numpy() - one.hi, axis=-1)
+    noise = max(10, 12 * 4) * unit(torch.float64) * float(x0.norm())
+    assert (distance[1:] <= distance[:-1] + noise).all()
+
+
+@pytest.mark.parametrize("name", [*KRYLOV, "newton-schulz"])
+def test_in_a_batch_only_those_begin_again_that_must(name):
+    one = case(12, 4, 2.0, 0.5, axes=False)
+    x0 = torch.from_numpy(np.outer([0.0, 1e12, 1.0, 1e100], NOISE[:4]))
+    A, b = one.A.expand(4, -1, -1), one.b.expand(4, -1)
+    result = solvers.get(name).solve(A, b, x0=x0, record=True)
+    assert result.status.tolist() == [Status.CONVERGED] * 4
+    assert max(one.error(x) for x in result.x) <= 1
+    for i in range(4):
+        assert torch.equal(result.trace[int(result.iterations[i]), i], result.x[i])
+        assert int(result.iterations[i]) == int(solvers.get(name).solve(A[i], b[i], x0=x0[i]).iterations)
+    assert int(result.iterations[0]) < int(result.iterations[1]) < int(result.iterations[3])
+
+
+@pytest.mark.parametrize("name", ["gradient-descent", "chebyshev", *KRYLOV, "newton-schulz"])
+def test_the_condition_is_that_of_A_as_it_stands(name):
+    A = torch.eye(4, 3, dtype=torch.float64) * torch.tensor([1.0, 2.0**-20, 1.0], dtype=torch.float64)
+    result = solvers.get(name, max_iterations=60).solve(A, torch.ones(4, dtype=torch.float64))
+    assert 2.0**20 <= float(result.condition) <= 3 * 2.0**20
+
+
+@pytest.mark.parametrize("condition", [1e5, 1e6, 1e7, 3e7, 1e8, 1e9, 1e10, 1e12])
+@pytest.mark.parametrize("residual", [0.0, 1.0])
+def test_newton_schulz_says_where_it_cannot_vouch_for_its_answer(condition, residual):
+    for seed in range(3):
+        one = case(20, 5, condition, residual, axes=False, seed=seed)
+        result = solvers.get("newton-schulz").solve(one.A, one.b)
+        lost = unit(torch.float64) * float(result.condition) ** 2 >= 1
+        assert int(result.status) == (Status.BREAKDOWN if lost else Status.CONVERGED)
+        assert lost or condition < 1e8
+        assert lost or one.error(result.x) <= 1
