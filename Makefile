@@ -57,7 +57,8 @@ docs: setup
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs build/docs
 
 bench: setup
-	$(BIN)/precisionlab bench kernels --json build/kernels.json
+	$(BIN)/python reports/benchmarks/fused.py --json build/fused.json
+	$(BIN)/python reports/benchmarks/solve.py --json build/solve.json
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -205,32 +205,30 @@ def _stopped(directory: Path, line: str, *, code: int) -> NoReturn:
 
 
 @main.command()
-@click.argument("config", type=click.Path(path_type=Path), metavar="SWEEP.toml")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The sweep's directory.")
-@click.option("--address", help="A Ray cluster's; an instance on this machine without it.")
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.toml")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where to; runs/FILE by default.")
+@click.option("--address", help="A Ray cluster's; this machine without it.")
 @click.option("--processes", type=click.IntRange(min=1), help="Runs at a time on this machine; one a core by default.")
-def sweep(config: Path, out: Path, address: str | None, processes: int | None) -> None:
+def grid(file: Path, out: Path | None, address: str | None, processes: int | None) -> None:
     r"""Train every combination of experiments, seeds and settings; start it again to go on with it.
 
-    SWEEP.toml lists experiments, seeds, and under [settings] the values of each setting.
+    FILE.toml lists experiments, seeds, and under [settings] the values of each setting.
 
     \b
     Example:
-      precisionlab sweep sweep.toml --out runs/sweep
+      precisionlab grid widths.toml --processes 2
     """
+    import precisionlab
     from precisionlab import config as configs
-    from precisionlab import sweep as sweeps
     from precisionlab.files import read_text
+    from precisionlab.grid import GridConfig
 
-    varied = configs.loads(sweeps.SweepConfig, read_text(config), source=str(config))
-
-    def told(run: sweeps.Planned, how: str) -> None:
-        click.echo(f"{run.experiment}, seed {run.seed}, {dict(run.settings)}: {how}", err=True)
-
-    table = sweeps.sweep(varied, out, address=address, processes=processes, on_end=told)
-    click.echo(table.to_string(index=False))
-    click.echo(f"in {out / sweeps.RESULTS}")
-    if table["ended"].str.startswith("failed").any():
+    varied = configs.loads(GridConfig, read_text(file), source=str(file))
+    table = (out or Path("runs") / file.stem) / "results.csv"
+    frame = precisionlab.grid(varied.cells(), table, address=address, processes=processes)
+    click.echo(frame.to_string(index=False))
+    click.echo(f"in {table}")
+    if frame["ended"].str.startswith("failed").any():
         sys.exit(1)
 
 
@@ -327,50 +325,3 @@ def verify(name: str, max_condition: float, max_examples: int) -> None:
         click.echo(str(failure))
         sys.exit(1)
     click.echo(str(checked))
-
-
-@main.command()
-@click.argument("what", type=click.Choice(["kernels", "training", "solve"]))
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Where to; a plot beside it.")
-@click.option("--largest", type=click.IntRange(min=1), help="training: leave out models of more parameters.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="kernels: which; the CPU's by default.")
-@click.option("--case", "only", metavar="TEXT", help="kernels: only operations with this in their name.")
-@click.option("--scale", type=click.FloatRange(min=0, min_open=True), help="kernels: multiplies the batch sizes.")
-def bench(
-    what: str, json_path: Path | None, largest: int | None, device: str | None, only: str | None, scale: float | None
-) -> None:
-    r"""Time the kernels against what they replace, a Gauss-Newton step against its size, or every solver.
-
-    kernels: against eager torch, torch.compile and torch.linalg; a disagreement is all it then reports.
-    training: with its peak memory, each size in a process of its own; minutes at 50,000 parameters.
-    solve: direct methods against torch.linalg, iterative ones against SciPy; wrong answers are all it then reports.
-
-    \b
-    Example:
-      precisionlab bench solve --json build/solve.json
-      precisionlab bench kernels --case report
-      precisionlab bench kernels --device cuda --json build/cuda.json
-      precisionlab bench training --largest 30000 --json build/training.json
-    """
-    tables: tuple[Any, ...]
-    if what != "kernels" and {device, only, scale} != {None}:
-        fail("--device, --case and --scale are for kernels")
-    try:
-        if what == "training":
-            from precisionlab.benchmarks import training
-
-            tables = training.run(json_path, largest=largest)
-        elif largest is not None:
-            fail("--largest is for training")
-        elif what == "solve":
-            from precisionlab.benchmarks import solve as contests
-
-            tables = (contests.run(json_path),)
-        else:
-            from precisionlab.benchmarks import kernels
-
-            tables = (kernels.run(json_path, device=device or "cpu", only=only or "", scale=scale or 1.0),)
-    except RuntimeError as error:
-        fail(str(error))
-    for table in tables:
-        click.echo(table.to_string(index=False))

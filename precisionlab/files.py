@@ -1,6 +1,6 @@
 """Files that are either whole or not there, and text that is read with bounded memory.
 
-A leaf: it knows nothing of what is written. Training, sweeps and reports write through it.
+A leaf: it knows nothing of what is written. Training, grids and reports write through it.
 """
 
 import os

@@ -12,7 +12,7 @@
         spread="the band runs from the lower to the upper quartile of ten seeds",
         config={"layers": [1, 2, 4, 8], "seeds": 10},
         environment=precisionlab.precision.environment("cpu"),
-        command="python -m precisionlab.experiments.depth --out reports/depth",
+        command="python reports/depth/study.py",
     )
 
 writes ``report.html``, ``README.md`` (the same for a repository's browser), ``report.json``, ``environment.json`` and,

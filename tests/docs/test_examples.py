@@ -24,8 +24,7 @@ SMALLER = {
     "train": SMALL,
     "report": "--problems 8 --iterations 10",
     "verify": "--max-examples 1",
-    "sweep": "--help",
-    "bench": "--help",
+    "grid": "--help",
 }
 
 

@@ -1,14 +1,10 @@
 """The heavy-ball task against mpmath, its rate against theory, and a model that learns it."""
 
-import math
-from functools import partial
-
 import mpmath
 import pytest
 import torch
 
 import precisionlab
-from precisionlab.experiments.momentum_rates import descent
 from precisionlab.tasks import HeavyBall
 from precisionlab.tasks.heavy_ball import EmittedIterate, coefficients, prompt, step
 from solvers import Status, errors, reference
@@ -35,15 +31,6 @@ def test_the_error_is_measured_above_the_predictions_precision() -> None:
     assert 0 < expected <= (32 * U) ** 2 * float(example.target.square().max())
     measured = float(task.mean_squared_error(example.target, example.prompt))
     assert abs(measured - expected) <= 2.0**-40 * expected
-
-
-@pytest.mark.parametrize("condition", [3.0, 10.0, 30.0])
-def test_the_true_step_contracts_as_theory_says(condition: float) -> None:
-    steps, rate, _ = descent(partial(step, condition=condition), condition, 50)
-    limit = (condition - 1) / (condition + 1)
-    # β^(k/2) is multiplied by a polynomial of degree one in k: the rate nears the limit from above as 1 + 1/k.
-    assert limit * (1 - 2 / steps) <= rate <= limit * (1 + 4 / steps)
-    assert steps < math.log(1e-9) / math.log((condition**2 - 1) / (condition**2 + 1))
 
 
 def test_the_learned_step_is_the_true_one_and_contracts_alike() -> None:

@@ -1,1 +1,0 @@
-"""Benchmarks: measure → JSON → table and picture. No figure is reported where results disagree."""
