@@ -1,5 +1,7 @@
 """One file per experiment; each bears the name of what it ships and exports a frozen configuration."""
 
+from functools import cache
+
 from precisionlab.config import near_miss
 from precisionlab.experiments import (
     gated_conv_explicit_gradient,
@@ -27,6 +29,7 @@ _EXPERIMENTS = (
 )
 
 
+@cache
 def registry() -> dict[str, Experiment]:
     """The experiments.
 
