@@ -94,7 +94,8 @@ class NewtonSchulz(Solver):
         result = judged(A, result, columnwise=False)
         status, condition = torch.as_tensor(result.status), torch.as_tensor(result.condition)
         lost = (torch.finfo(A.dtype).eps / 2 * condition.square() >= 1) & (status != int(Status.RANK_DEFICIENT))
-        return replace(result, status=torch.where(lost, int(Status.BREAKDOWN), status))
+        residual_norm = problem.residual_norm(torch.as_tensor(result.x))
+        return replace(result, status=torch.where(lost, int(Status.BREAKDOWN), status), residual_norm=residual_norm)
 
 
 def step_matrix(X: torch.Tensor, A: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import torch
 
 from solvers._core.arrays import validated
-from solvers._core.operators import Matrix, Operator, is_operator, validated_operator
+from solvers._core.operators import Matrix, is_operator, validated_operator
 from solvers._core.scaling import ldexp, ordinary, scale
 from solvers._core.triangular import matvec, norm
 from solvers.result import Array, LstsqResult, Status, empty_result, to_numpy
@@ -138,7 +138,7 @@ class ProductSolver(Solver):
             record: whether to fill `trace`.
 
         Returns:
-            As `Solver._solve`.
+            As `Solver._solve`, with the residual norm.
         """
 
     def solve(
@@ -167,7 +167,6 @@ class ProductSolver(Solver):
         operator, right, start = validated_operator(A, b, x0)
         with torch.no_grad():
             result = self._solve(operator, right, start, record)
-            result = _with_residual_norm(operator, right, result)
         return _restore(_flag_nonfinite(result), torch.Size(), as_numpy=True)
 
 
@@ -185,10 +184,10 @@ def _flag_nonfinite(result: LstsqResult) -> LstsqResult:
     return replace(result, status=torch.where(silent, int(Status.BREAKDOWN), status))
 
 
-def _with_residual_norm(A: Matrix, b: torch.Tensor, result: LstsqResult) -> LstsqResult:
+def _with_residual_norm(A: torch.Tensor, b: torch.Tensor, result: LstsqResult) -> LstsqResult:
     """The flat result with its residual norm, taken afresh where the method has not said it."""
     x = torch.as_tensor(result.x)
-    if result.residual_norm is None or isinstance(A, Operator):
+    if result.residual_norm is None:
         return replace(result, residual_norm=_residual_norm(A, b, x))
     known = torch.as_tensor(result.residual_norm)
     where = torch.nonzero(torch.isnan(known)).squeeze(-1)
@@ -196,11 +195,11 @@ def _with_residual_norm(A: Matrix, b: torch.Tensor, result: LstsqResult) -> Lsts
     return replace(result, residual_norm=known.index_put((where,), afresh))
 
 
-def _residual_norm(A: Matrix, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _residual_norm(A: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """‖b − A x‖₂ in the units of b, (B,); inf where x is not finite or the norm overflows."""
     size = norm(b - matvec(A, x))
     odd = ~(ordinary(size) & ordinary(norm(x)))
-    if not bool(odd.any()) or isinstance(A, Operator):
+    if not bool(odd.any()):
         return torch.where(torch.isfinite(size), size, float("inf"))
     # A zero, an underflow and an overflow look alike until the problem is of size 1.
     part = scale(A[odd], b[odd], torch.nan_to_num(x[odd], nan=0.0, posinf=0.0, neginf=0.0))

@@ -4,7 +4,7 @@ Each gives the same iterates in exact arithmetic, or nearly so, from products A 
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -70,6 +70,7 @@ class Krylov(ProductSolver):
             record=record,
             checked=recheck(lambda _, problem, x: self._begun(problem, x), holds),
         )
+        result = replace(result, residual_norm=problem.residual_norm(torch.as_tensor(result.x)))
         return judged(A, result, columnwise=False)
 
 

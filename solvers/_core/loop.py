@@ -33,7 +33,7 @@ import torch
 
 from solvers._core.operators import Matrix, Operator
 from solvers._core.scaling import fitted, ldexp, scale
-from solvers._core.triangular import norm
+from solvers._core.triangular import matvec, norm
 from solvers.result import LstsqResult, Status
 
 RUNNING = -1
@@ -87,6 +87,12 @@ class Held(NamedTuple):
     def restored(self, x: torch.Tensor) -> torch.Tensor:
         """X in the caller's units."""
         return ldexp(x, (self.right_exponent - self.matrix_exponent).unsqueeze(-1))
+
+    def residual_norm(self, x: torch.Tensor) -> torch.Tensor:
+        """‖b − A x‖ in the caller's units, as x is; inf where x is not finite, (B,)."""
+        finite = torch.isfinite(x).all(dim=-1)
+        b, x, e = cast(Any, fitted(self.given, torch.where(finite[:, None], x, 0.0), self.matrix_exponent))
+        return torch.where(finite, ldexp(norm(b - matvec(self.A, x)), e), float("inf"))
 
 
 def iterate(
