@@ -26,8 +26,7 @@ using In3 = Host::In3;
 using Out1 = Host::Out1;
 using Out2 = Host::Out2;
 using Out3 = Host::Out3;
-using Out4 = Host::Out4;
-using Strided4 = Host::Strided4;
+using Out4 = nb::ndarray<double, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
 template <class Task>
 void run(const Task& task, int threads, const std::string& level) {
@@ -37,36 +36,45 @@ void run(const Task& task, int threads, const std::string& level) {
   if (!pl::run(*kernels, task, threads)) throw std::bad_alloc();
 }
 
-void iterates(const In3& A, const In2& b, const In2& x0, const In1& step, const In1& spread, const Out3& out, int steps,
-              bool gram, bool chebyshev, int threads, const std::string& level) {
-  run(pl::iterates_task(A, b, x0, step, spread, out, steps, gram, chebyshev), threads, level);
+void descend(const In3& A, const In2& b, const In2& x0, const In1& step, const Out3& out, int steps, bool gram,
+             int threads, const std::string& level) {
+  run(pl::iterates_task(A, b, x0, step, out, steps, gram), threads, level);
 }
 
-// Chebyshev's iterates with the norms that a solver stops by, and the recurrence from one call to the next.
-void watched_chebyshev(const In3& A, const In2& b, const In2& x0, const In1& theta, const In1& delta, const Out3& out,
-                       const Out3& norms, const Out2& direction, const Out1& rho, int steps, bool resumed, int threads,
-                       const std::string& level) {
-  pl::IteratesTask task = pl::iterates_task(A, b, x0, theta, delta, out, steps, false, true);
+// Of the signature before Chebyshev's iterates were always watched.
+void old_iterates(const In3& A, const In2& b, const In2& x0, const In1& step, const In1&, const Out3& out, int steps,
+                  bool gram, bool chebyshev, int threads, const std::string& level) {
+  pl::want(!chebyshev, "chebyshev: use watched_chebyshev");
+  run(pl::iterates_task(A, b, x0, step, out, steps, gram), threads, level);
+}
+
+void chebyshev(const In3& A, const In2& b, const In2& x0, const In1& theta, const In1& delta, const Out3& out,
+               const Out3& norms, const Out2& direction, const Out1& rho, int steps, bool resumed, int threads,
+               const std::string& level) {
+  pl::IteratesTask task = pl::iterates_task(A, b, x0, theta, out, steps, false);
   const std::size_t batch = A.shape(0);
+  pl::want(delta.shape(0) == batch, "delta: not one a problem");
   pl::want(norms.shape(0) == std::size_t(steps) && norms.shape(1) == 2 && norms.shape(2) == batch,
            "norms: wants (steps, 2, batch)");
   pl::want(pl::same_shape(direction, x0), "direction: shape does not fit x0");
   pl::want(rho.shape(0) == batch, "rho: not one a problem");
-  task.watch = {norms.data(), direction.data(), rho.data(), resumed};
+  task.watch = {delta.data(), norms.data(), direction.data(), rho.data(), resumed};
   run(task, threads, level);
 }
 
-void schulz(const In3& A, const In3& X0, const Out4& out, int steps, int threads, const std::string& level) {
-  run(pl::schulz_task(A, X0, out, steps), threads, level);
+void newton_schulz(const In3& A, const In3& X, const Out3& out, const Out1& defect, int threads,
+                   const std::string& level) {
+  run(pl::schulz_task(A, X, out, defect), threads, level);
 }
 
-void schulz_step(const In3& A, const In3& X0, const Out4& out, const Out1& defect, int threads,
-                 const std::string& level) {
-  pl::SchulzTask task = pl::schulz_task(A, X0, out, 1);
-  pl::want(out.shape(0) == 1, "out: not one iterate");
-  pl::want(defect.shape(0) == A.shape(0), "defect: not one a problem");
-  task.defect = defect.data();
-  run(task, threads, level);
+// Of the signature with a dimension for the iterates.
+void old_schulz_step(const In3& A, const In3& X, const Out4& out, const Out1& defect, int threads,
+                     const std::string& level) {
+  pl::want(out.shape(0) == 1 && out.shape(1) == X.shape(0) && out.shape(2) == X.shape(1) && out.shape(3) == X.shape(2),
+           "out: shape does not fit A");
+  run(pl::SchulzTask{A.data(), X.data(), out.data(), defect.data(), std::int64_t(A.shape(0)), int(A.shape(1)),
+                     int(A.shape(2))},
+      threads, level);
 }
 
 void householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& measures, int threads,
@@ -104,12 +112,6 @@ void old_cholesky(const In3& A, const In2& b, const Out2& x, const Out3& R, cons
       squares.data()[i * n + j] = sum;
     }
   }
-}
-
-void attention(const Strided4& q, const Strided4& k, const Strided4& v, const Strided4& output,
-               const std::vector<Strided4>& gradients, bool causal, int start, int prefix, double scale, int threads,
-               const std::string& level) {
-  run(pl::attention_task(q, k, v, output, gradients, causal, start, prefix, scale), threads, level);
 }
 
 void convolution(const In3& u, const In3& gate, const In2& filter, const In1& bias, int first, const Out3& y,
@@ -159,24 +161,25 @@ NB_MODULE(precisionlab_kernels, module) {
       "fast", [] { return pl::find_level("")->fast_fma; }, "Whether the best level has fma in hardware.");
   module.def("fresh", &fresh, "shape"_a, "Memory for a large result, not cleared; used again once the result is gone.");
   module.def("release", &pl::memory::release, "Return the memory kept for coming results; how many bytes it was.");
-  module.def("iterates", &iterates, "A"_a, "b"_a, "x0"_a, "step"_a, "spread"_a, "out"_a, "steps"_a, "gram"_a,
-             "chebyshev"_a, "threads"_a, "level"_a = "",
-             "Write the iterates of gradient descent, or of Chebyshev's method, into out: every one or the last.");
-  module.def("watched_chebyshev", &watched_chebyshev, "A"_a, "b"_a, "x0"_a, "theta"_a, "delta"_a, "out"_a, "norms"_a,
-             "direction"_a, "rho"_a, "steps"_a, "resumed"_a, "threads"_a, "level"_a = "",
-             "Write every iterate, and the squares of the norms of residual and gradient of all but the last.");
-  module.def("schulz_step", &schulz_step, "A"_a, "X0"_a, "out"_a, "defect"_a, "threads"_a, "level"_a = "",
+  module.def("gradient_descent", &descend, "A"_a, "b"_a, "x0"_a, "step"_a, "out"_a, "steps"_a, "gram"_a, "threads"_a,
+             "level"_a = "", "Write the iterates of gradient descent.");
+  module.def("chebyshev", &chebyshev, "A"_a, "b"_a, "x0"_a, "theta"_a, "delta"_a, "out"_a, "norms"_a, "direction"_a,
+             "rho"_a, "steps"_a, "resumed"_a, "threads"_a, "level"_a = "",
+             "Write the iterates of Chebyshev's method, and the squares of the norms of residual and gradient of all but the "
+             "last.");
+  module.def("newton_schulz", &newton_schulz, "A"_a, "X"_a, "out"_a, "defect"_a, "threads"_a, "level"_a = "",
              "Write the next Newton-Schulz iterate, and ||I - X A||_F of it.");
-  module.def("schulz", &schulz, "A"_a, "X0"_a, "out"_a, "steps"_a, "threads"_a, "level"_a = "",
-             "Write the Newton-Schulz iterates into out, every one or the last.");
+  module.def("iterates", &old_iterates, "A"_a, "b"_a, "x0"_a, "step"_a, "spread"_a, "out"_a, "steps"_a, "gram"_a,
+             "chebyshev"_a, "threads"_a, "level"_a = "");
+  module.def("watched_chebyshev", &chebyshev, "A"_a, "b"_a, "x0"_a, "theta"_a, "delta"_a, "out"_a, "norms"_a,
+             "direction"_a, "rho"_a, "steps"_a, "resumed"_a, "threads"_a, "level"_a = "");
+  module.def("schulz_step", &old_schulz_step, "A"_a, "X0"_a, "out"_a, "defect"_a, "threads"_a, "level"_a = "");
   module.def("solve_by_householder", &householder, "A"_a, "b"_a, "x"_a, "R"_a, "measures"_a, "threads"_a, "level"_a = "",
              "Write the least-squares solution, the factor R, and what is to be known of them.");
   module.def("solve_by_cholesky", &cholesky, "A"_a, "b"_a, "x"_a, "R"_a, "measures"_a, "threads"_a, "level"_a = "",
              "Write the solution of the normal equations, the factor R, and what is to be known of them.");
   module.def("householder", &old_householder, "A"_a, "b"_a, "x"_a, "R"_a, "rows"_a, "threads"_a, "level"_a = "");
   module.def("cholesky", &old_cholesky, "A"_a, "b"_a, "x"_a, "R"_a, "squares"_a, "threads"_a, "level"_a = "");
-  module.def("attention", &attention, "q"_a, "k"_a, "v"_a, "output"_a, "gradients"_a, "causal"_a, "start"_a, "prefix"_a,
-             "scale"_a, "threads"_a, "level"_a = "", "Write linear attention, or with gradients its backward pass.");
   module.def("convolution", &convolution, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "y"_a, "threads"_a,
              "level"_a = "", "Write the gated convolution.");
   module.def("convolution_backward", &convolution_backward, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "dy"_a,

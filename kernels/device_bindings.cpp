@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "precisionlab/device.h"
+#include "precisionlab/cards.h"
 #include "tasks.h"
 
 #if defined(PL_CUDA)
@@ -47,14 +47,25 @@ class Current {
   int before_ = 0;
 };
 
+pl::device::Card card_of(int device) {
+  int major = 0, minor = 0, shared = 0;
+  const bool said = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+                    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess &&
+                    cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess;
+  if (!said) throw std::runtime_error(cudaGetErrorString(cudaGetLastError()));
+  return {10 * major + minor, shared};
+}
+
 template <class Task>
-bool takes(const Task& task) {
-  return pl::device::takes(task);
+bool takes(const Task& task, int device) {
+  if (!pl::device::takes(task, card_of(device))) return false;
+  const Current current(device);
+  return pl::device::ready(task);
 }
 
 template <class Task>
 void run(const Task& task, int device, std::uintptr_t stream) {
-  pl::want(takes(task), "sizes outside what the CUDA kernels take");
+  pl::want(pl::device::takes(task, card_of(device)), "the CUDA kernels do not take these sizes on this device");
   const Current current(device);
   if (const char* error = pl::device::run(task, reinterpret_cast<void*>(stream))) throw std::runtime_error(error);
 }
@@ -64,7 +75,7 @@ void run(const Task& task, int device, std::uintptr_t stream) {
 std::string obstacle() { return "precisionlab_kernels was built without CUDA"; }
 
 template <class Task>
-bool takes(const Task&) {
+bool takes(const Task&, int) {
   return false;
 }
 
@@ -81,17 +92,10 @@ using In2 = Device::In2;
 using In3 = Device::In3;
 using Out2 = Device::Out2;
 using Out3 = Device::Out3;
-using Out4 = Device::Out4;
-using Strided4 = Device::Strided4;
 
-void iterates(const In3& A, const In2& b, const In2& x0, const In1& step, const In1& spread, const Out3& out, int steps,
-              bool gram, bool chebyshev, std::uintptr_t stream) {
-  const auto task = pl::iterates_task(A, b, x0, step, spread, out, steps, gram, chebyshev);
-  if (task.batch > 0) run(task, A.device_id(), stream);
-}
-
-void schulz(const In3& A, const In3& X0, const Out4& out, int steps, std::uintptr_t stream) {
-  const auto task = pl::schulz_task(A, X0, out, steps);
+void descend(const In3& A, const In2& b, const In2& x0, const In1& step, const Out3& out, int steps, bool gram,
+             std::uintptr_t stream) {
+  const auto task = pl::iterates_task(A, b, x0, step, out, steps, gram);
   if (task.batch > 0) run(task, A.device_id(), stream);
 }
 
@@ -99,13 +103,6 @@ void householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const
                  std::uintptr_t stream) {
   const auto task = pl::householder_task(A, b, x, R, measures);
   if (task.batch > 0) run(task, A.device_id(), stream);
-}
-
-void attention(const Strided4& q, const Strided4& k, const Strided4& v, const Strided4& output,
-               const std::vector<Strided4>& gradients, bool causal, int start, int prefix, double scale,
-               std::uintptr_t stream) {
-  const auto task = pl::attention_task(q, k, v, output, gradients, causal, start, prefix, scale);
-  if (task.batch * task.heads > 0) run(task, q.device_id(), stream);
 }
 
 void convolution(const In3& u, const In3& gate, const In2& filter, const In1& bias, int first, const Out3& y,
@@ -122,55 +119,47 @@ void convolution_backward(const In3& u, const In3& gate, const In2& filter, cons
   run(task, u.device_id(), stream);
 }
 
-bool takes_iterates(int m, int n, bool gram) {
-  pl::IteratesTask task{};
-  task.m = m, task.n = n, task.gram = gram;
-  return takes(task);
-}
-
-bool takes_schulz(int m, int n) {
-  pl::SchulzTask task{};
-  task.m = m, task.n = n;
-  return takes(task);
-}
-
-bool takes_householder(int m, int n) {
-  pl::HouseholderTask task{};
-  task.m = m, task.n = n;
-  return takes(task);
-}
-
-// With its backward pass, which takes more room.
-bool takes_attention(int queries, int tokens, int width) {
-  pl::AttentionTask task{};
-  task.queries = queries, task.tokens = tokens, task.width = width, task.backward = true;
-  return takes(task);
-}
-
-bool takes_convolution(int tokens, int taps) {
+// `ask` of a task that has a kernel's sizes and nothing else.
+template <class Ask>
+bool of_sizes(const std::string& kernel, const std::vector<int>& sizes, const Ask& ask) {
+  const auto size = [&](std::size_t i) { return sizes.at(i); };
+  if (kernel == "gradient_descent") {
+    pl::IteratesTask task{};
+    task.m = size(0), task.n = size(1), task.gram = size(2) != 0;
+    return ask(task);
+  }
+  if (kernel == "solve_by_householder") {
+    pl::HouseholderTask task{};
+    task.m = size(0), task.n = size(1);
+    return ask(task);
+  }
+  pl::want(kernel == "convolution", "kernel: there is none of that name");
   pl::ConvolutionTask task{};
-  task.tokens = tokens, task.taps = taps;
-  return takes(task);
+  task.tokens = size(0), task.taps = size(1);
+  return ask(task);
+}
+
+bool takes_on(const std::string& kernel, const std::vector<int>& sizes, int device) {
+  return of_sizes(kernel, sizes, [&](const auto& task) { return takes(task, device); });
+}
+
+bool would_take(const std::string& kernel, const std::vector<int>& sizes, int capability, std::int64_t shared_bytes) {
+  return of_sizes(kernel, sizes,
+                  [&](const auto& task) { return pl::device::takes(task, {capability, shared_bytes}); });
 }
 
 }  // namespace
 
 void bind_device(nb::module_& module) {
   module.def("device_obstacle", &obstacle, "What keeps the CUDA kernels from running here; empty where nothing does.");
-  module.def("device_takes_iterates", &takes_iterates, "m"_a, "n"_a, "gram"_a, "Whether a CUDA kernel has these sizes.");
-  module.def("device_takes_schulz", &takes_schulz, "m"_a, "n"_a, "Whether a CUDA kernel has these sizes.");
-  module.def("device_takes_householder", &takes_householder, "m"_a, "n"_a, "Whether a CUDA kernel has these sizes.");
-  module.def("device_takes_attention", &takes_attention, "queries"_a, "tokens"_a, "width"_a,
-             "Whether a CUDA kernel has these sizes.");
-  module.def("device_takes_convolution", &takes_convolution, "tokens"_a, "taps"_a,
-             "Whether a CUDA kernel has these sizes.");
-  module.def("device_iterates", &iterates, "A"_a, "b"_a, "x0"_a, "step"_a, "spread"_a, "out"_a, "steps"_a, "gram"_a,
-             "chebyshev"_a, "stream"_a, "iterates, on a GPU.");
-  module.def("device_schulz", &schulz, "A"_a, "X0"_a, "out"_a, "steps"_a, "stream"_a, "schulz, on a GPU.");
+  module.def("device_takes", &takes_on, "kernel"_a, "sizes"_a, "device"_a,
+             "Whether a CUDA kernel takes these sizes on a GPU of this machine.");
+  module.def("device_would_take", &would_take, "kernel"_a, "sizes"_a, "capability"_a, "shared_bytes"_a,
+             "Whether a CUDA kernel takes these sizes on a GPU of this capability and shared memory a block.");
+  module.def("device_gradient_descent", &descend, "A"_a, "b"_a, "x0"_a, "step"_a, "out"_a, "steps"_a, "gram"_a,
+             "stream"_a, "gradient_descent, on a GPU.");
   module.def("device_solve_by_householder", &householder, "A"_a, "b"_a, "x"_a, "R"_a, "measures"_a, "stream"_a,
              "solve_by_householder, on a GPU.");
-  module.def("device_attention", &attention, "q"_a, "k"_a, "v"_a, "output"_a, "gradients"_a, "causal"_a, "start"_a,
-             "prefix"_a, "scale"_a, "stream"_a, "attention, on a GPU.");
   module.def("device_convolution", &convolution, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "y"_a, "stream"_a,
              "convolution, on a GPU.");
   module.def("device_convolution_backward", &convolution_backward, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a,

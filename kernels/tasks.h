@@ -6,7 +6,6 @@
 #include <nanobind/ndarray.h>
 
 #include <stdexcept>
-#include <vector>
 
 #include "precisionlab/dispatch.h"
 #include "precisionlab/iterates.h"
@@ -23,8 +22,6 @@ struct Arrays {
   using Out1 = nb::ndarray<double, nb::ndim<1>, nb::c_contig, Device>;
   using Out2 = nb::ndarray<double, nb::ndim<2>, nb::c_contig, Device>;
   using Out3 = nb::ndarray<double, nb::ndim<3>, nb::c_contig, Device>;
-  using Out4 = nb::ndarray<double, nb::ndim<4>, nb::c_contig, Device>;
-  using Strided4 = nb::ndarray<const double, nb::ndim<4>, Device>;
 };
 
 inline void want(bool holds, const char* what) {
@@ -41,30 +38,27 @@ bool same_shape(const A& a, const B& b) {
 }
 
 template <class In3, class In2, class In1, class Out3>
-IteratesTask iterates_task(const In3& A, const In2& b, const In2& x0, const In1& step, const In1& spread,
-                           const Out3& out, int steps, bool gram, bool chebyshev) {
+IteratesTask iterates_task(const In3& A, const In2& b, const In2& x0, const In1& step, const Out3& out, int steps,
+                           bool gram) {
   const auto batch = A.shape(0), m = A.shape(1), n = A.shape(2);
   want(steps >= 0, "steps: negative");
   want(m >= 1 && m < (1u << 24) && n >= 1 && n <= MAX_COLUMNS, "A: sizes outside what the kernel takes");
   want(b.shape(0) == batch && b.shape(1) == m, "b: shape does not fit A");
   want(x0.shape(0) == batch && x0.shape(1) == n, "x0: shape does not fit A");
   want(step.shape(0) == batch, "step: not one a problem");
-  want(spread.shape(0) == (chebyshev ? batch : 0), "spread: with chebyshev one a problem, else empty");
-  want(out.shape(0) == 1 || out.shape(0) == std::size_t(steps) + 1, "out: neither every iterate nor the last");
+  want(out.shape(0) == std::size_t(steps) + 1, "out: not one an iterate");
   want(out.shape(1) == batch && out.shape(2) == n, "out: shape does not fit A");
-  return {A.data(), b.data(), x0.data(), step.data(), spread.data(), out.data(), std::int64_t(batch), int(m), int(n),
-          steps, gram, chebyshev, out.shape(0) > 1, {}};
+  return {A.data(), b.data(), x0.data(), step.data(), out.data(), std::int64_t(batch), int(m), int(n), steps, gram, {}};
 }
 
-template <class In3, class Out4>
-SchulzTask schulz_task(const In3& A, const In3& X0, const Out4& out, int steps) {
+template <class In3, class Out3, class Out1>
+SchulzTask schulz_task(const In3& A, const In3& X, const Out3& out, const Out1& defect) {
   const auto batch = A.shape(0), m = A.shape(1), n = A.shape(2);
-  want(steps >= 0, "steps: negative");
   want(m >= 1 && m < (1u << 24) && n >= 1 && n <= MAX_COLUMNS, "A: sizes outside what the kernel takes");
-  want(X0.shape(0) == batch && X0.shape(1) == n && X0.shape(2) == m, "X0: shape does not fit A");
-  want(out.shape(0) == 1 || out.shape(0) == std::size_t(steps) + 1, "out: neither every iterate nor the last");
-  want(out.shape(1) == batch && out.shape(2) == n && out.shape(3) == m, "out: shape does not fit A");
-  return {A.data(), X0.data(), out.data(), nullptr, std::int64_t(batch), int(m), int(n), steps, out.shape(0) > 1};
+  want(X.shape(0) == batch && X.shape(1) == n && X.shape(2) == m, "X: shape does not fit A");
+  want(same_shape(out, X), "out: shape does not fit A");
+  want(defect.shape(0) == batch, "defect: not one a problem");
+  return {A.data(), X.data(), out.data(), defect.data(), std::int64_t(batch), int(m), int(n)};
 }
 
 template <class In3, class In2, class Out2, class Out3>
@@ -87,41 +81,6 @@ CholeskyTask cholesky_task(const In3& A, const In2& b, const Out2& x, const Out3
   want(R.shape(0) == batch && R.shape(1) == n && R.shape(2) == n, "R: shape does not fit A");
   want(measures.shape(0) == 5 && measures.shape(1) == batch, "measures: wants (5, batch)");
   return {A.data(), b.data(), x.data(), R.data(), measures.data(), std::int64_t(batch), int(m), int(n)};
-}
-
-template <class Strided4>
-Sequences sequences(const Strided4& s, const Strided4& like, std::size_t tokens) {
-  want(s.shape(0) == like.shape(0) && s.shape(1) == like.shape(1) && s.shape(2) == tokens && s.shape(3) == like.shape(3),
-       "q, k, v: shapes do not fit");
-  want(s.stride(3) == 1 || s.shape(3) == 1, "q, k, v: features are not neighbours");
-  return {const_cast<double*>(s.data()), s.stride(0), s.stride(1), s.stride(2)};
-}
-
-// Forward: `output` is y and is written. Backward: it is the gradient of y, and `gradients` are those of q, k and v.
-template <class Strided4>
-AttentionTask attention_task(const Strided4& q, const Strided4& k, const Strided4& v, const Strided4& output,
-                             const std::vector<Strided4>& gradients, bool causal, int start, int prefix, double scale) {
-  const auto queries = q.shape(2), width = q.shape(3), tokens = k.shape(2);
-  want(tokens >= 1 && tokens <= 4096 && width >= 1 && width <= 4096, "k: sizes outside what the kernel takes");
-  want(queries >= 1 && queries <= 4096, "q: sizes outside what the kernel takes");
-  want(start >= 0 && start <= 4096, "start: outside the tokens");
-  want(prefix >= 0 && prefix <= 4096, "prefix: outside the tokens");
-  want(gradients.empty() || gradients.size() == 3, "gradients: neither none nor those of q, k and v");
-  AttentionTask task{};
-  task.q = sequences(q, q, queries);
-  task.k = sequences(k, q, tokens);
-  task.v = sequences(v, q, tokens);
-  task.y = sequences(output, q, queries);
-  task.batch = std::int64_t(q.shape(0)), task.heads = int(q.shape(1));
-  task.queries = int(queries), task.tokens = int(tokens), task.width = int(width);
-  task.causal = causal, task.start = start, task.prefix = prefix, task.scale = scale;
-  task.backward = !gradients.empty();
-  if (task.backward) {
-    task.dq = sequences(gradients[0], q, queries);
-    task.dk = sequences(gradients[1], q, tokens);
-    task.dv = sequences(gradients[2], q, tokens);
-  }
-  return task;
 }
 
 template <class In3, class In2, class In1>

@@ -80,7 +80,7 @@ def iterates(
         if tuple(tensor.shape) != tuple(wants):
             raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, wants {tuple(wants)} to fit A")
     step = (step_size,) if isinstance(step_size, torch.Tensor) else ()
-    gpu = ("iterates", m, n, form == "gram")
+    gpu = ("gradient_descent", m, n, form == "gram")
     if fused.chosen(backend, A, b, x0, *step, columns=n, entries=m * n, gpu=gpu):
         return _iterates_fused(A, b, x0, step_size, steps, form=form)
     return iterates_eager(A, b, x0, step_size, steps, form=form)

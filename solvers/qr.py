@@ -81,7 +81,7 @@ def _factor_and_solve(
         Solutions, which matrices are rank-deficient, their κ, ‖b − A x‖, and which problems need scaling or sorting.
     """
     m, n = A.shape[-2:]
-    if fused.chosen(backend, A, b, columns=n, entries=m * n, gpu=("householder", m, n)):
+    if fused.chosen(backend, A, b, columns=n, entries=m * n, gpu=("solve_by_householder", m, n)):
         from solvers.fused.householder import householder
 
         x, R, measures = householder(A, b)

@@ -12,7 +12,7 @@ namespace precisionlab {
 namespace baseline {
 extern const Level level;
 }
-#if defined(__x86_64__)
+#if defined(PL_ALL_LEVELS)
 namespace avx2 {
 extern const Level level;
 }
@@ -24,7 +24,7 @@ extern const Level level;
 const Level* level_at(int i) {
   static const std::vector<const Level*> levels = [] {
     std::vector<const Level*> found{&baseline::level};
-#if defined(__x86_64__)
+#if defined(PL_ALL_LEVELS)
     __builtin_cpu_init();
     const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (fma) found.push_back(&avx2::level);
@@ -94,7 +94,7 @@ bool run(const Level& level, const IteratesTask& task, int threads) {
 
 bool run(const Level& level, const SchulzTask& task, int threads) {
   const double entries = double(task.m) * task.n;
-  const double work = double(task.batch) / LANES * entries * (2.0 * task.steps * task.n + 4);
+  const double work = double(task.batch) / LANES * entries * (3.0 * task.n + 4);
   return share_out(task, groups_of(task.batch), work, threads, level.schulz);
 }
 
@@ -106,12 +106,6 @@ bool run(const Level& level, const HouseholderTask& task, int threads) {
 bool run(const Level& level, const CholeskyTask& task, int threads) {
   const double work = double(task.batch) / LANES * task.n * (task.m * (task.n + 5.0) + task.n * task.n) / 2;
   return share_out(task, groups_of(task.batch), work, threads, level.cholesky);
-}
-
-bool run(const Level& level, const AttentionTask& task, int threads) {
-  const double products = task.backward ? 5 : 2;
-  const double work = products / LANES * task.batch * task.heads * task.queries * task.tokens * task.width;
-  return share_out(task, task.batch * task.heads, work, threads, level.attention);
 }
 
 bool run(const Level& level, const ConvolutionTask& task, int threads) {

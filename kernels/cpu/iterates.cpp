@@ -39,37 +39,35 @@ void run_group(const IteratesTask& t, std::int64_t group, const Group& w) {
   const std::int64_t first = group * LANES;
   const int rows = t.batch - first < LANES ? static_cast<int>(t.batch - first) : LANES;
   const std::int64_t plane = t.batch * n;
-  const bool past_cache = t.every && (t.steps + 1) * plane * 8 > STREAMED_BYTES;
+  const bool past_cache = (t.steps + 1) * plane * 8 > STREAMED_BYTES, chebyshev = t.watch.spread != nullptr;
   gather(t.A + first * t.m * n, static_cast<std::int64_t>(t.m) * n, t.m * n, rows, w.A);
   gather(t.b + first * t.m, t.m, t.m, rows, w.b);
   if (t.gram) gram<Lanes, D>(w.A, w.b, t.m, n, w.G, w.c);
 
   Lanes x[WIDTH<D>], g[WIDTH<D>], direction[WIDTH<D>], step(0.0);
-  Chebyshev<Lanes> chebyshev{};
+  Chebyshev<Lanes> recurrence{};
   gather(t.x0 + first * n, n, n, rows, x);
   gather(t.step + first, 1, 1, rows, &step);
-  if (t.chebyshev) {
-    chebyshev.theta = step;
-    gather(t.spread + first, 1, 1, rows, &chebyshev.delta);
+  if (chebyshev) {
+    recurrence.theta = step;
+    gather(t.watch.spread + first, 1, 1, rows, &recurrence.delta);
   }
   if (t.watch.resumed) {
     gather(t.watch.direction + first * n, n, n, rows, direction);
-    gather(t.watch.rho + first, 1, 1, rows, &chebyshev.rho);
+    gather(t.watch.rho + first, 1, 1, rows, &recurrence.rho);
   }
   // An iterate is spread into one stage while the one before leaves the other: its loads then find finished stores.
   double* stage = w.staged;
   double* waiting = w.staged + LANES * n + LANES;
   double* out = t.out + first * n;
   for (int k = 0; k < t.steps; ++k) {
-    if (t.every) {
-      spread(x, n, stage);
-      if (k > 0) flush(waiting, n, rows, past_cache, out + (k - 1) * plane);
-      double* const swap = stage;
-      stage = waiting, waiting = swap;
-    }
+    spread(x, n, stage);
+    if (k > 0) flush(waiting, n, rows, past_cache, out + (k - 1) * plane);
+    double* const swap = stage;
+    stage = waiting, waiting = swap;
     if (t.gram) {
       gram_gradient<Lanes, D>(w.G, w.c, n, x, g);
-    } else if (t.watch.norms != nullptr) {
+    } else if (chebyshev) {
       Lanes squares[2];
       watched_gradient<Lanes, D>(w.A, w.b, t.m, n, x, g, squares);
       store_some(squares[0], t.watch.norms + 2 * k * t.batch + first, rows);
@@ -77,21 +75,21 @@ void run_group(const IteratesTask& t, std::int64_t group, const Group& w) {
     } else {
       residual_gradient<Lanes, D>(w.A, w.b, t.m, n, x, g);
     }
-    if (!t.chebyshev) {
+    if (!chebyshev) {
       descend<Lanes, D>(step, g, n, x);
     } else if (k == 0 && !t.watch.resumed) {
-      chebyshev.first<D>(g, n, direction, x);
+      recurrence.first<D>(g, n, direction, x);
     } else {
-      chebyshev.next<D>(g, n, direction, x);
+      recurrence.next<D>(g, n, direction, x);
     }
   }
-  if (t.every && t.steps > 0) flush(waiting, n, rows, past_cache, out + (t.steps - 1) * plane);
+  if (t.steps > 0) flush(waiting, n, rows, past_cache, out + (t.steps - 1) * plane);
   spread(x, n, stage);
-  flush(stage, n, rows, false, out + (t.every ? t.steps * plane : 0));
-  if (t.watch.direction != nullptr) {
+  flush(stage, n, rows, false, out + t.steps * plane);
+  if (chebyshev) {
     spread(direction, n, stage);
     flush(stage, n, rows, false, t.watch.direction + first * n);
-    store_some(chebyshev.rho, t.watch.rho + first, rows);
+    store_some(recurrence.rho, t.watch.rho + first, rows);
   }
 }
 

@@ -11,11 +11,10 @@ extern const Kernel<IteratesTask> iterates_kernel;
 extern const Kernel<SchulzTask> schulz_kernel;
 extern const Kernel<HouseholderTask> householder_kernel;
 extern const Kernel<CholeskyTask> cholesky_kernel;
-extern const Kernel<AttentionTask> attention_kernel;
 extern const Kernel<ConvolutionTask> convolution_kernel;
 
 extern const Level level;
-const Level level = {PL_STRING(PL_LEVEL), PL_FAST_FMA,     iterates_kernel,  schulz_kernel,
-                     householder_kernel,      cholesky_kernel, attention_kernel, convolution_kernel};
+const Level level = {PL_STRING(PL_LEVEL), PL_FAST_FMA,     iterates_kernel,   schulz_kernel,
+                     householder_kernel,      cholesky_kernel, convolution_kernel};
 
 }  // namespace precisionlab::PL_LEVEL

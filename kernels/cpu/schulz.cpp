@@ -1,4 +1,4 @@
-// Newton-Schulz iterates, eight problems at a time. Compiled once per instruction set.
+// A Newton-Schulz step, eight problems at a time. Compiled once per instruction set.
 #include "precisionlab/schulz.h"
 
 #include "precisionlab/dispatch.h"
@@ -19,24 +19,16 @@ void run_group(const SchulzTask& t, std::int64_t group, double* workspace) {
   const int n = D > 0 ? D : t.n, m = t.m, entries = m * n;
   const std::int64_t first = group * LANES;
   const int rows = t.batch - first < LANES ? static_cast<int>(t.batch - first) : LANES;
-  const std::int64_t plane = t.batch * entries;
-  const bool past_cache = t.every && (t.steps + 1) * plane * 8 > STREAMED_BYTES;
   Lanes* const A = reinterpret_cast<Lanes*>(workspace);
   Lanes* const X = A + entries;
   Lanes* const P = X + entries;
   double* const stage = reinterpret_cast<double*>(P + n * n);
   gather(t.A + first * entries, entries, entries, rows, A);
-  gather(t.X0 + first * entries, entries, entries, rows, X);
-  double* out = t.out + first * entries;
-  for (int k = 0; k <= t.steps; ++k) {
-    if (t.every || k == t.steps) {
-      spread(X, entries, stage);
-      flush(stage, entries, rows, past_cache, out);
-      out += plane;
-    }
-    if (k < t.steps) schulz_step<Lanes, D, WIDTH<D>>(A, m, n, X, P);
-  }
-  if (t.defect != nullptr) store_some(schulz_defect<Lanes, D, WIDTH<D>>(A, m, n, X, P), t.defect + first, rows);
+  gather(t.X + first * entries, entries, entries, rows, X);
+  schulz_step<Lanes, D, WIDTH<D>>(A, m, n, X, P);
+  spread(X, entries, stage);
+  flush(stage, entries, rows, t.batch * entries * 8 > STREAMED_BYTES, t.out + first * entries);
+  store_some(schulz_defect<Lanes, D, WIDTH<D>>(A, m, n, X, P), t.defect + first, rows);
 }
 
 template <int D>

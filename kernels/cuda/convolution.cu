@@ -95,18 +95,14 @@ __global__ void __launch_bounds__(THREADS) sum_chunks(ConvolutionTask t) {
   t.sums[e] = sum;
 }
 
-std::int64_t shared_bytes(const ConvolutionTask& t) {
-  return std::int64_t{8} * WARP * (2 * std::int64_t(t.tokens) + 2 * std::int64_t(t.taps) + 1);
-}
-
 }  // namespace
 
-bool takes(const ConvolutionTask& task) { return shared_bytes(task) <= SHARED_BYTES; }
+bool ready(const ConvolutionTask& task) { return granted(convolution, shared_bytes(task)); }
 
 const char* run(const ConvolutionTask& task, void* stream) {
   const std::int64_t blocks = convolution_chunks(task) * ((task.width + WARP - 1) / WARP);
   const char* error = nullptr;
-  if (blocks > 0) error = start(convolution, blocks, THREADS, static_cast<int>(shared_bytes(task)), stream, task);
+  if (blocks > 0) error = start(convolution, blocks, THREADS, shared_bytes(task), stream, task);
   if (error != nullptr || !task.backward) return error;
   const std::int64_t size = (std::int64_t(task.taps) + 1) * task.width;
   return start(sum_chunks, (size + THREADS - 1) / THREADS, THREADS, 0, stream, task);

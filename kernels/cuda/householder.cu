@@ -48,19 +48,17 @@ __global__ void __launch_bounds__(WARP) householder(HouseholderTask t) {
   }
 }
 
-std::int64_t shared_bytes(const HouseholderTask& t) { return std::int64_t{8} * PITCH * t.m * (t.n + 1); }
-
 constexpr void (*KERNELS[])(HouseholderTask) = {nullptr,        householder<1>, householder<2>,
                                                 householder<3>, householder<4>, householder<5>,
                                                 householder<6>, householder<7>, householder<8>};
 
 }  // namespace
 
-bool takes(const HouseholderTask& task) { return task.n <= 8 && shared_bytes(task) <= SHARED_BYTES; }
+bool ready(const HouseholderTask& task) { return granted(KERNELS[task.n], shared_bytes(task)); }
 
 const char* run(const HouseholderTask& task, void* stream) {
   const std::int64_t blocks = (task.batch + WARP - 1) / WARP;
-  return start(KERNELS[task.n], blocks, WARP, static_cast<int>(shared_bytes(task)), stream, task);
+  return start(KERNELS[task.n], blocks, WARP, shared_bytes(task), stream, task);
 }
 
 }  // namespace precisionlab::device

@@ -11,22 +11,26 @@
 
 namespace precisionlab::device {
 
+// Whether the current device has `kernel` and grants it so much shared memory. An error is the answer, and is cleared: else
+// the next call of anybody would meet it.
+template <class Task>
+bool granted(void (*kernel)(Task), std::int64_t shared_bytes) {
+  const cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+  if (error != cudaSuccess) cudaGetLastError();
+  return error == cudaSuccess;
+}
+
 // Start `kernel` on `stream`; the text of the error, or nullptr.
 template <class Task>
-const char* start(void (*kernel)(Task), std::int64_t blocks, int threads, int shared_bytes, void* stream,
+const char* start(void (*kernel)(Task), std::int64_t blocks, int threads, std::int64_t shared_bytes, void* stream,
                   const Task& task) {
-  constexpr int GIVEN_ANYWAY = 48 * 1024;
   constexpr std::int64_t MOST_BLOCKS = 0x7fffffff;
   if (blocks > MOST_BLOCKS) return "the batch is larger than a grid";
-  cudaError_t error = cudaSuccess;
-  if (shared_bytes > GIVEN_ANYWAY) {
-    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-  }
-  if (error == cudaSuccess) {
-    kernel<<<static_cast<unsigned>(blocks), threads, static_cast<std::size_t>(shared_bytes),
-             static_cast<cudaStream_t>(stream)>>>(task);
-    error = cudaGetLastError();
-  }
+  if (!granted(kernel, shared_bytes)) return "the device refuses the kernel";
+  kernel<<<static_cast<unsigned>(blocks), threads, static_cast<std::size_t>(shared_bytes),
+           static_cast<cudaStream_t>(stream)>>>(task);
+  const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
@@ -36,13 +40,6 @@ const char* start(void (*kernel)(Task), std::int64_t blocks, int threads, int sh
 #endif
 
 namespace precisionlab::device {
-
-constexpr int WARP = 32;
-constexpr std::int64_t SHARED_BYTES = 160 * 1024;  // what a block may have on sm_80 and later
-
-// Shared memory with the problems of a warp side by side: entry i of problem p lies at [i·PITCH + p]. The pitch is odd,
-// so that neither a row of problems nor the entries of one meet in a bank.
-constexpr int PITCH = WARP + 1;
 
 struct Strided {
   double* at;

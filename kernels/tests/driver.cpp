@@ -38,63 +38,72 @@ void on_every_level(const Check& check) {
 
 void iterates(std::int64_t batch, int m, int n, int steps, Random& rng) {
   const Array A(batch * m * n, rng), b(batch * m, rng), x0(batch * n, rng), step(batch), spread(batch);
-  for (std::int64_t i = 0; i < batch; ++i) step[i] = 4.0 * m * n, spread[i] = 2.0 * m * n;
-  for (int form = 0; form < 4; ++form) {
-    const bool gram = form % 2 == 1, chebyshev = form >= 2;
-    if (!chebyshev) {
-      for (std::int64_t i = 0; i < batch; ++i) step[i] = 0.25 / (m * n);
+  for (const bool chebyshev : {false, true}) {
+    for (std::int64_t i = 0; i < batch; ++i) {
+      step[i] = chebyshev ? 4.0 * m * n : 0.25 / (m * n);
+      spread[i] = 2.0 * m * n;
     }
-    Array expected((steps + 1) * batch * n);
-    for (std::int64_t p = 0; p < batch; ++p) {
-      double x[pl::MAX_COLUMNS], g[pl::MAX_COLUMNS], d[pl::MAX_COLUMNS];
-      double G[pl::MAX_COLUMNS * pl::MAX_COLUMNS], c[pl::MAX_COLUMNS];
-      pl::Chebyshev<double> recurrence{step[p], spread[p], 0.0};
-      std::memcpy(x, x0 + p * n, sizeof(double) * static_cast<std::size_t>(n));
-      if (gram) pl::gram<double, 0>(A + p * m * n, b + p * m, m, n, G, c);
-      for (int k = 0; k <= steps; ++k) {
-        std::memcpy(expected + (k * batch + p) * n, x, sizeof(double) * static_cast<std::size_t>(n));
-        if (gram) {
-          pl::gram_gradient<double, 0>(G, c, n, x, g);
-        } else {
-          pl::residual_gradient<double, 0>(A + p * m * n, b + p * m, m, n, x, g);
+    for (const bool gram : {false, true}) {
+      if (gram && chebyshev) continue;
+      const Array expected((steps + 1) * batch * n), norms(2 * steps * batch), last(batch * n), rhos(batch);
+      for (std::int64_t p = 0; p < batch; ++p) {
+        double x[pl::MAX_COLUMNS], g[pl::MAX_COLUMNS], d[pl::MAX_COLUMNS] = {}, squares[2];
+        double G[pl::MAX_COLUMNS * pl::MAX_COLUMNS], c[pl::MAX_COLUMNS];
+        const double *const matrix = A + p * m * n, *const right = b + p * m;
+        pl::Chebyshev<double> recurrence{step[p], spread[p], 0.0};
+        std::memcpy(x, x0 + p * n, sizeof(double) * static_cast<std::size_t>(n));
+        if (gram) pl::gram<double, 0>(matrix, right, m, n, G, c);
+        for (int k = 0; k < steps; ++k) {
+          std::memcpy(expected + (k * batch + p) * n, x, sizeof(double) * static_cast<std::size_t>(n));
+          if (gram) {
+            pl::gram_gradient<double, 0>(G, c, n, x, g);
+          } else if (chebyshev) {
+            pl::watched_gradient<double, 0>(matrix, right, m, n, x, g, squares);
+            norms[2 * k * batch + p] = squares[0], norms[(2 * k + 1) * batch + p] = squares[1];
+          } else {
+            pl::residual_gradient<double, 0>(matrix, right, m, n, x, g);
+          }
+          if (!chebyshev) {
+            pl::descend<double, 0>(step[p], g, n, x);
+          } else if (k == 0) {
+            recurrence.first<0>(g, n, d, x);
+          } else {
+            recurrence.next<0>(g, n, d, x);
+          }
         }
-        if (!chebyshev) {
-          pl::descend<double, 0>(step[p], g, n, x);
-        } else if (k == 0) {
-          recurrence.first<0>(g, n, d, x);
-        } else {
-          recurrence.next<0>(g, n, d, x);
-        }
+        std::memcpy(expected + (steps * batch + p) * n, x, sizeof(double) * static_cast<std::size_t>(n));
+        std::memcpy(last + p * n, d, sizeof(double) * static_cast<std::size_t>(n));
+        rhos[p] = recurrence.rho;
       }
+      on_every_level([&](const pl::Level& level, int threads) {
+        const Array out(expected.size), found(norms.size), direction(last.size), rho(batch);
+        pl::IteratesTask task{A, b, x0, step, out, batch, m, n, steps, gram, {}};
+        if (chebyshev) task.watch = {spread, found, direction, rho, false};
+        pl::run(level, task, threads);
+        same("iterates", level, out, expected, out.size);
+        if (!chebyshev) return;
+        same("norms", level, found, norms, found.size);
+        same("direction", level, direction, last, last.size);
+        same("rho", level, rho, rhos, batch);
+      });
     }
-    on_every_level([&](const pl::Level& level, int threads) {
-      const Array out((steps + 1) * batch * n), last(batch * n);
-      pl::IteratesTask task{A, b, x0, step, spread, out, batch, m, n, steps, gram, chebyshev, true, {}};
-      pl::run(level, task, threads);
-      same("iterates", level, out, expected, out.size);
-      task.out = last, task.every = false;
-      pl::run(level, task, threads);
-      same("the last iterate", level, last, expected + steps * batch * n, last.size);
-    });
   }
 }
 
-void schulz(std::int64_t batch, int m, int n, int steps, Random& rng) {
-  const Array A(batch * m * n, rng), X0(batch * m * n, rng);
-  for (std::int64_t i = 0; i < X0.size; ++i) X0[i] *= 0.1 / (m * n);
-  const Array expected((steps + 1) * batch * m * n), X(static_cast<std::int64_t>(m) * n), P(static_cast<std::int64_t>(n) * n);
-  const auto bytes = static_cast<std::size_t>(X.size) * sizeof(double);
+void schulz(std::int64_t batch, int m, int n, Random& rng) {
+  const Array A(batch * m * n, rng), X(batch * m * n, rng), expected(X.size), defects(batch);
+  const Array P(static_cast<std::int64_t>(n) * n);
+  std::memcpy(expected, X, static_cast<std::size_t>(X.size) * sizeof(double));
   for (std::int64_t p = 0; p < batch; ++p) {
-    std::memcpy(X, X0 + p * m * n, bytes);
-    for (int k = 0; k <= steps; ++k) {
-      std::memcpy(expected + (k * batch + p) * m * n, X, bytes);
-      pl::schulz_step<double, 0, pl::MAX_COLUMNS>(A + p * m * n, m, n, X, P);
-    }
+    const std::int64_t at = p * m * n;
+    pl::schulz_step<double, 0, pl::MAX_COLUMNS>(A + at, m, n, expected + at, P);
+    defects[p] = pl::schulz_defect<double, 0, pl::MAX_COLUMNS>(A + at, m, n, expected + at, P);
   }
   on_every_level([&](const pl::Level& level, int threads) {
-    const Array out(expected.size);
-    pl::run(level, pl::SchulzTask{A, X0, out, nullptr, batch, m, n, steps, true}, threads);
+    const Array out(X.size), defect(batch);
+    pl::run(level, pl::SchulzTask{A, X, out, defect, batch, m, n}, threads);
     same("Newton-Schulz", level, out, expected, out.size);
+    same("defect of Newton-Schulz", level, defect, defects, batch);
   });
 }
 
@@ -136,29 +145,6 @@ void cholesky(std::int64_t batch, int m, int n, Random& rng) {
 }
 
 // No scalar body here: the baseline is what the other levels must equal.
-void attention(std::int64_t batch, int heads, int queries, int tokens, int width, bool causal, int prefix,
-               Random& rng) {
-  const std::int64_t few = batch * heads * queries * width, many = batch * heads * tokens * width;
-  const Array q(few, rng), k(many, rng), v(many, rng), dy(few, rng);
-  const auto of = [&](const Array& a, int count) {
-    return pl::Sequences{a, std::int64_t(heads) * count * width, std::int64_t(count) * width, width};
-  };
-  std::unique_ptr<Array> first[4];
-  on_every_level([&](const pl::Level& level, int threads) {
-    Array out[4] = {Array(few), Array(few), Array(many), Array(many)};
-    pl::AttentionTask task{of(q, queries), of(k, tokens), of(v, tokens), of(out[0], queries), {}, {}, {}, batch, heads,
-                           queries, tokens, width, tokens - queries, prefix, 1.0 / tokens, causal, false};
-    pl::run(level, task, threads);
-    task.y = of(dy, queries), task.backward = true;
-    task.dq = of(out[1], queries), task.dk = of(out[2], tokens), task.dv = of(out[3], tokens);
-    pl::run(level, task, threads);
-    for (int i = 0; i < 4; ++i) {
-      if (!first[i]) first[i] = std::make_unique<Array>(std::move(out[i]));
-      else same("attention", level, out[i], *first[i], out[i].size);
-    }
-  });
-}
-
 void convolution(std::int64_t batch, int tokens, int width, int taps, int first, Random& rng) {
   const std::int64_t size = batch * tokens * width, chunks = (batch + pl::CONVOLUTION_CHUNK - 1) / pl::CONVOLUTION_CHUNK;
   const Array u(size, rng), gate(size, rng), filter(std::int64_t(taps) * width, rng), bias(width, rng), dy(size, rng);
@@ -207,7 +193,7 @@ int main() {
   for (std::int64_t batch : {1, 7, 8, 9, 17}) {
     for (int n : {1, 2, 5, 8, 9, 16, 17, 32}) {
       iterates(batch, n + 3, n, 4, rng);
-      schulz(batch, n + 3, n, 3, rng);
+      schulz(batch, n + 3, n, rng);
       householder(batch, n, n, rng);
       householder(batch, n + 3, n, rng);
       cholesky(batch, n + 3, n, rng);
@@ -216,15 +202,11 @@ int main() {
   iterates(40000, 3, 2, 30, rng);  // several threads, and output that is written past the cache
   for (int width : {1, 7, 8, 19, 40}) {
     for (int tokens : {1, 8, 13}) {
-      attention(3, 2, tokens, tokens, width, true, 0, rng);
-      attention(3, 2, tokens, tokens, width, true, tokens / 2, rng);
-      attention(3, 2, (tokens + 1) / 2, tokens, width, false, 0, rng);
       convolution(33, tokens, width, tokens, 0, rng);
       convolution(2, tokens, width, tokens + 3, 0, rng);
       convolution(9, tokens, width, 2 * tokens - 1, 1 - tokens, rng);
     }
   }
-  attention(2000, 1, 9, 9, 16, true, 0, rng);
   convolution(3000, 9, 16, 9, 0, rng);
   std::puts(failures == 0 ? "all agree" : "FAILED");
   return failures == 0 ? 0 : 1;

@@ -25,7 +25,7 @@ Normaliser = Literal["length", "none"]
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int) -> torch.Tensor:
     """Each query against the sum over all tokens, in this order.
 
-    The scores first, (q kᵀ) v, as the fused kernel has it, is the same function and another algorithm: the iterates of
+    The scores first, (q kᵀ) v, is the same function and another algorithm: the iterates of
     a learned Newton–Schulz step, (X A) X, then lose twice the digits, as normal equations do.
 
     Args:

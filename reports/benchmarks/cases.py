@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 
 from precisionlab import measure
-from precisionlab.models.fused import attention, convolution
+from precisionlab.models.fused import convolution
 from solvers import gradient_descent
 from solvers.fused import householder
-from solvers.fused.schulz import newton_schulz_iterates
+from solvers.fused.schulz import newton_schulz_step
+from solvers.newton_schulz import step_matrix
 from solvers.problems import gaussian_problem
 
 U = torch.finfo(torch.float64).eps / 2
@@ -115,33 +116,31 @@ def iterates(form: str, batch: int, m: int, n: int, steps: int, *, compiled: boo
     )
 
 
-def schulz(batch: int, m: int, n: int, steps: int, *, device: str = "cpu") -> Case:
-    """Newton–Schulz iterates, every one written.
+def schulz(batch: int, m: int, n: int) -> Case:
+    """A Newton–Schulz step and its ‖I − X A‖_F, on the CPU.
 
     Args:
         batch: B.
         m: rows.
         n: columns.
-        steps: T.
-        device: where.
 
     Returns:
         The case.
     """
-    (A,) = _normal(device, (batch, m, n))
-    X0 = A.mT / torch.linalg.matrix_norm(A)[:, None, None] ** 2
+    (A,) = _normal("cpu", (batch, m, n))
+    X = A.mT / torch.linalg.matrix_norm(A)[:, None, None] ** 2
 
-    def by(backend: str) -> Path:
-        return lambda: (newton_schulz_iterates(A, X0, steps, backend=backend),)
+    def eager() -> tuple[torch.Tensor, ...]:
+        Y = step_matrix(X, A)
+        return Y, torch.linalg.matrix_norm(torch.eye(n, dtype=torch.float64) - Y @ A)
 
     return Case(
-        operation="Newton–Schulz",
-        size=f"B={batch} N={m} D={n} T={steps}",
-        paths={"fused": by("fused"), "eager": by("eager")},
-        bytes=8.0 * batch * m * n * (steps + 3),
-        operations=4.0 * batch * steps * m * n * n,
-        # A step at most doubles an error and adds those of two products.
-        agreement=30 * (m + n) * 3.0**steps * U,
+        operation="Newton–Schulz step",
+        size=f"B={batch} N={m} D={n}",
+        paths={"fused": lambda: newton_schulz_step(A, X), "eager": eager},
+        bytes=8.0 * batch * (3 * m * n + 1),
+        operations=6.0 * batch * m * n * n,
+        agreement=90 * (m + n) * U,
     )
 
 
@@ -203,7 +202,7 @@ def direct(batch: int, m: int, n: int, *, device: str = "cpu") -> Case:
         operation="direct least squares",
         size=f"B={batch} N={m} D={n}",
         paths={"fused": lambda: (householder.householder(A, b)[0],), "qr + solve_triangular": by_qr, **drivers},
-        bytes=8.0 * batch * (m * n + m + n + n * n + 2),
+        bytes=8.0 * batch * (m * n + m + n + n * n + 6),
         operations=float(batch) * (2 * m * n * n - 2 * n**3 / 3 + 4 * m * n),
         agreement=30 * m * n * U * condition**2,
     )
@@ -225,36 +224,6 @@ def _forward_and_backward(function: Callable[[], torch.Tensor], leaves: list[tor
         return (y.detach(), *torch.autograd.grad(y, leaves, torch.ones_like(y)))
 
     return path
-
-
-def linear_attention(batch: int, tokens: int, width: int, *, causal: bool, device: str = "cpu") -> Case:
-    """Linear attention with one head, forward and backward.
-
-    Args:
-        batch: B.
-        tokens: L.
-        width: w.
-        causal: whether a token sees only those up to its own.
-        device: where.
-
-    Returns:
-        The case.
-    """
-    q, k, v = _normal(device, *[(batch, 1, tokens, width)] * 3)
-    leaves = [t.requires_grad_() for t in (q, k, v)]
-
-    def by(backend: str) -> Path:
-        return _forward_and_backward(lambda: attention.attend(q, k, v, causal=causal, backend=backend), leaves)
-
-    values = batch * tokens * width
-    return Case(
-        operation=f"{'causal ' if causal else ''}linear attention, {MIXED}",
-        size=f"B={batch} L={tokens} w={width}",
-        paths={"fused": by("fused"), "eager": by("eager")},
-        bytes=8.0 * values * (4 + 7),
-        operations=14.0 * values * tokens,
-        agreement=30 * (tokens + width) * U,
-    )
 
 
 def gated_convolution(batch: int, tokens: int, width: int, *, device: str = "cpu") -> Case:
@@ -311,13 +280,11 @@ def all_cases(scale: float, *, compiled: bool, device: str = "cpu") -> list[tupl
         ("iterates, gram form", lambda: iterates("gram", many, 20, 5, 100, compiled=compiled, device=device)),
         ("iterates, residual form", lambda: iterates("residual", few, 64, 16, 100, compiled=compiled, device=device)),
         ("iterates, gram form", lambda: iterates("gram", few, 64, 16, 100, compiled=compiled, device=device)),
-        ("Newton–Schulz", lambda: schulz(few, 20, 5, 10, device=device)),
         ("direct least squares", lambda: direct(many, 20, 5, device=device)),
-        (f"linear attention, {MIXED}", lambda: linear_attention(some, 21, 64, causal=False, device=device)),
-        (f"causal linear attention, {MIXED}", lambda: linear_attention(some, 21, 64, causal=True, device=device)),
         (f"gated convolution, {MIXED}", lambda: gated_convolution(some, 21, 64, device=device)),
     ]
     if device != "cpu":
         del cases[3]  # no CUDA kernel holds the Gram matrix of 16 columns in a thread
         return cases
+    cases.append(("Newton–Schulz step", lambda: schulz(many, 20, 5)))
     return [*cases, ("report: gradient descent", lambda: demo(max(1, round(scale * measure.PROBLEMS)), 200))]

@@ -177,7 +177,7 @@ def missing_kernels(device: str) -> str | None:
         return fused.obstacle()
     if not torch.cuda.is_available():
         return "torch sees no GPU"
-    return fused.obstacle(torch.zeros(1, dtype=torch.float64, device=device), gpu=("schulz", 1, 1))
+    return fused.obstacle(torch.zeros(1, dtype=torch.float64, device=device), gpu=("solve_by_householder", 1, 1))
 
 
 def table(measured: dict[str, Any]) -> pd.DataFrame:

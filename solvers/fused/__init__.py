@@ -51,12 +51,14 @@ def _say_once() -> None:
 
 @functools.cache
 def _gpu_obstacle() -> str:
-    """What keeps the CUDA kernels from running at all.
-
-    Returns:
-        One line, or nothing.
-    """
+    """What keeps the CUDA kernels from running at all, in one line, or nothing."""
     return str(module().device_obstacle())
+
+
+@functools.cache
+def _gpu_takes(kernel: str, sizes: tuple[int, ...], device: int) -> bool:
+    """Whether a GPU has a kernel for these sizes, and the memory that it wants."""
+    return bool(module().device_takes(kernel, list(sizes), device))
 
 
 def obstacle(
@@ -73,7 +75,7 @@ def obstacle(
         columns: columns of a problem.
         entries: entries of a problem.
         differentiable: whether the operation has a backward pass of its own.
-        gpu: the CUDA kernel's name and sizes, as the module's `device_takes_…` wants them; None where there is none.
+        gpu: the kernel's name in the module, and its sizes; None where there is none for a GPU.
 
     Returns:
         One line, or None where nothing does.
@@ -108,49 +110,18 @@ def _wrong_place(tensors: tuple[torch.Tensor, ...], gpu: tuple[Any, ...] | None)
         return f"got tensors on {tensors[0].device}, and the CUDA kernels cannot run: {_gpu_obstacle()}"
     if gpu is None:
         return "this operation has no CUDA kernel"
-    name, *sizes = gpu
-    return None if getattr(module(), f"device_takes_{name}")(*sizes) else f"no CUDA kernel of {name} takes {sizes}"
+    kernel, *sizes = gpu
+    takes = _gpu_takes(kernel, tuple(map(int, sizes)), tensors[0].device.index)
+    return None if takes else f"the CUDA kernel of {kernel} does not take {sizes} on {tensors[0].device}"
 
 
-def available(
-    *tensors: torch.Tensor,
-    columns: int = 1,
-    entries: int = 1,
-    differentiable: bool = False,
-    gpu: tuple[Any, ...] | None = None,
-) -> bool:
-    """Whether a call can go to the kernels.
-
-    Args:
-        *tensors: its arguments; none asks whether there are kernels at all.
-        columns: columns of a problem.
-        entries: entries of a problem.
-        differentiable: whether the operation has a backward pass of its own.
-        gpu: as in `obstacle`.
-
-    Returns:
-        True where nothing stands in the way.
-    """
-    return obstacle(*tensors, columns=columns, entries=entries, differentiable=differentiable, gpu=gpu) is None
-
-
-def chosen(
-    backend: str,
-    *tensors: torch.Tensor,
-    columns: int = 1,
-    entries: int = 1,
-    differentiable: bool = False,
-    gpu: tuple[Any, ...] | None = None,
-) -> bool:
+def chosen(backend: str, *tensors: torch.Tensor, **call: Any) -> bool:
     """Turn a `backend` argument into a decision.
 
     Args:
         backend: "fused" insists on the kernels, "eager" refuses them, "auto" takes them where it can.
         *tensors: the arguments of the call.
-        columns: columns of a problem.
-        entries: entries of a problem.
-        differentiable: whether the operation has a backward pass of its own.
-        gpu: as in `obstacle`.
+        **call: what else `obstacle` asks.
 
     Returns:
         True for the kernels, False for eager code.
@@ -163,7 +134,7 @@ def chosen(
         raise ValueError(f"backend: got {backend!r}, wants one of {', '.join(BACKENDS)}")
     if backend == "eager":
         return False
-    reason = obstacle(*tensors, columns=columns, entries=entries, differentiable=differentiable, gpu=gpu)
+    reason = obstacle(*tensors, **call)
     if reason is None:
         return True
     if backend == "fused":
@@ -219,7 +190,7 @@ def launch(kernel: str, *arguments: Any) -> None:
 
     Args:
         kernel: the function of the module.
-        *arguments: its arguments but the last, a tensor first; tensors may also be in lists.
+        *arguments: its arguments but the last, a tensor first.
     """
     if arguments[0].device.type == "cpu":
         getattr(module(), kernel)(*arguments, threads())
@@ -229,14 +200,5 @@ def launch(kernel: str, *arguments: Any) -> None:
 
 
 def _handed_over(argument: Any) -> Any:
-    """A GPU tensor as a DLPack capsule; −1 keeps torch from making streams wait for each other.
-
-    Args:
-        argument: a tensor, a list of tensors, or anything else.
-
-    Returns:
-        The same with capsules for tensors.
-    """
-    if isinstance(argument, list):
-        return [_handed_over(one) for one in argument]
+    """A GPU tensor as a DLPack capsule; −1 keeps torch from making streams wait for each other."""
     return argument.__dlpack__(stream=-1) if isinstance(argument, torch.Tensor) else argument

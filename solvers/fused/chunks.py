@@ -52,7 +52,7 @@ def watched_chebyshev(
     out, norms = fresh(x0, steps + 1, *x0.shape), x0.new_empty(steps, 2, x0.shape[0])
     kept = plain(direction).clone(), plain(rho).clone()
     arguments = plain(A), plain(b), plain(x0), plain(theta), plain(delta)
-    launch("watched_chebyshev", *arguments, out, norms, *kept, steps, resumed)
+    launch("chebyshev", *arguments, out, norms, *kept, steps, resumed)
     return out, norms, *kept
 
 

@@ -52,12 +52,11 @@ def test_without_the_module_eager_code_runs_and_it_is_said_once():
 def test_what_the_kernels_take(kernels, tensor, options, said):
     reason = fused.obstacle(tensor, **options)
     assert reason is None if said is None else said in reason
-    assert fused.available(tensor, **options) == (said is None)
 
 
 def test_a_gradient_that_is_not_asked_for_is_no_obstacle(kernels):
     with torch.no_grad():
-        assert fused.available(torch.zeros(2, dtype=torch.float64, requires_grad=True))
+        assert fused.obstacle(torch.zeros(2, dtype=torch.float64, requires_grad=True)) is None
 
 
 def test_an_unknown_backend_is_refused():

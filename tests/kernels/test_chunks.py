@@ -1,5 +1,7 @@
 """Solvers that take many steps a call: the answers of single steps, whatever the chunk and the batch."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -7,10 +9,10 @@ import solvers
 from solvers import Status, problems, reference
 from solvers.fused import chunks
 from solvers.fused.chunks import watched_chebyshev
-from solvers.fused.iterates import chebyshev
-from solvers.fused.schulz import newton_schulz, newton_schulz_step
+from solvers.fused.schulz import newton_schulz_step
+from solvers.newton_schulz import step_matrix
 
-from .cases import SHAPES, U, normal
+from .cases import SHAPES, U, misaligned, normal, strided
 
 
 def problem(rng, batch=23, m=12, n=4, condition=20.0):
@@ -24,13 +26,31 @@ def state(rng, batch, m, n):
     return A, b, x0, 0.6 * high, 0.5 * high, torch.zeros_like(x0), torch.zeros(batch, dtype=torch.float64)
 
 
+def chebyshev(A, b, x0, theta, delta, steps):
+    """Algorithm 12.1 of Saad, Iterative Methods for Sparse Linear Systems, 2nd ed. (2003)."""
+    x, d, rho, iterates = x0, torch.zeros_like(x0), torch.zeros_like(theta), [x0]
+    for t in range(steps):
+        g = (A.mT @ (A @ x[..., None] - b[..., None]))[..., 0]
+        denominator = 2 * theta - rho * delta if t else theta
+        rho_next = delta / denominator
+        d = (rho_next * rho)[:, None] * d - ((2 if t else 1) / denominator)[:, None] * g
+        x, rho = x + d, rho_next
+        iterates.append(x)
+    return torch.stack(iterates)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_watching_changes_no_bit_and_measures_each_iterate(kernels, rng, shape):
+def test_stopping_changes_no_bit_and_each_iterate_is_measured(kernels, rng, shape):
     A, b, x0, theta, delta, *fresh = state(rng, *shape)
-    expected = chebyshev(A, b, x0, theta, delta, 7)
+    expected, whole_norms, *_ = watched_chebyshev(A, b, x0, theta, delta, *fresh, 7, False)
     iterates, norms, *recurrence = watched_chebyshev(A, b, x0, theta, delta, *fresh, 3, False)
     more, more_norms, *_ = watched_chebyshev(A, b, iterates[-1], theta, delta, *recurrence, 4, True)
     assert torch.equal(torch.cat([iterates, more[1:]]), expected)
+    assert torch.equal(torch.cat([norms, more_norms]), whole_norms)
+    by_formula, (m, n) = chebyshev(A, b, x0, theta, delta, 7), shape[1:]
+    # A step multiplies an error by at most two, and adds those of a product with A and one with Aᵀ.
+    size = expected.abs().amax(dim=(0, 2)) + b.norm(dim=-1) / torch.linalg.matrix_norm(A)
+    assert ((expected - by_formula).abs() <= 4 * (m + n) * 7 * 2**7 * U * size[None, :, None] * n).all()
     r = b - torch.einsum("bmn,tbn->tbm", A, expected[:-1])
     g = torch.einsum("bmn,tbm->tbn", A, r)
     measured = torch.cat([norms, more_norms]).sqrt()
@@ -46,7 +66,7 @@ def test_every_level_watches_alike(kernels, rng):
     for level in kernels.levels():
         for threads in (1, 3):
             out = [torch.full_like(part, float("nan")) for part in expected]
-            kernels.watched_chebyshev(A, b, x0, theta, delta, *out, 5, False, threads, level)
+            kernels.chebyshev(A, b, x0, theta, delta, *out, 5, False, threads, level)
             assert all(map(torch.equal, out, expected))
 
 
@@ -110,11 +130,20 @@ def test_the_cap_holds(kernels, rng, cap):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_newton_schulz_step_and_its_defect(kernels, rng, shape):
     A = normal(rng, *shape)
-    X = A.mT / torch.linalg.matrix_norm(A)[:, None, None] ** 2
+    X = (A.mT / torch.linalg.matrix_norm(A)[:, None, None] ** 2).contiguous()
     following, defect = newton_schulz_step(A, X)
-    assert torch.equal(following, newton_schulz(A, X, 1, every=False)[0])
+    expected = step_matrix(X, A)
+    size = torch.linalg.matrix_norm(expected)[:, None, None]
+    assert ((following - expected).abs() <= 30 * sum(shape[1:]) * 3 * U * size).all()
     exact = torch.linalg.matrix_norm(torch.eye(shape[2], dtype=torch.float64) - following @ A)
     assert ((defect - exact).abs() <= 30 * sum(shape[1:]) * U * (1 + exact)).all()
+    for level, threads in itertools.product(kernels.levels(), [1, 3]):
+        out = torch.full_like(X, float("nan")), torch.full_like(defect, float("nan"))
+        kernels.newton_schulz(A, X, *out, threads, level)
+        assert torch.equal(out[0], following)
+        assert torch.equal(out[1], defect)
+    for lay in (strided, misaligned):
+        assert all(map(torch.equal, newton_schulz_step(lay(A), lay(X)), (following, defect)))
 
 
 def test_registered_as_torch_wants(kernels, rng):

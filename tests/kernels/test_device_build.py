@@ -12,15 +12,12 @@ NVCC = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
 ARCHITECTURES = ("80", "90")
 
 # Doubles that must be at hand, at two registers each, and 64 registers for addresses, sizes and coefficients. Residual
-# form: ROWS (D + 1) of A and b; Gram form: D² + D of G and c; both x, g, the gradient under way, and Chebyshev's d.
-# Newton-Schulz: X A, and a row each of A, x and y. Attention: 2×4 sums and what they are made from. Householder: x, two
-# columns of R, and of its inverse a column, units and reciprocals.
+# form: ROWS (D + 1) of A and b; Gram form: D² + D of G and c; both x, g, and the gradient under way. Householder: x,
+# two columns of R, and of its inverse a column, units and reciprocals.
 CEILINGS = {
-    "residual_form": lambda chebyshev, team, rows, n: 2 * (rows * (n + 1) + (3 + chebyshev) * n) + 64,
-    "gram_form": lambda chebyshev, n: 2 * (n * n + (4 + chebyshev) * n) + 64,
+    "residual_form": lambda team, rows, n: 2 * (rows * (n + 1) + 3 * n) + 64,
+    "gram_form": lambda n: 2 * (n * n + 4 * n) + 64,
     "householder": lambda n: 2 * 6 * n + 64,
-    "schulz": lambda n: 2 * (n * n + 3 * n) + 64,
-    "attention": lambda: 2 * (2 * 4 + 2 + 4) + 64,
     "convolution": lambda: 64,
     "sum_chunks": lambda: 64,
 }

@@ -9,43 +9,41 @@ namespace precisionlab {
 
 constexpr int LANES = 8;  // problems in a lane group, on every instruction set
 
-// What a solver needs that stops each problem by itself, and goes on from where a call ended; residual form, on the CPU.
-// norms (steps, 2, batch): ‖b − A x‖² and ‖Aᵀ(A x − b)‖² of every iterate but the last; null where nobody watches.
-// direction (batch, n) and rho (batch) are Chebyshev's recurrence: read where `resumed`, written at the end.
+// Chebyshev's method as a solver runs it that stops each problem by itself: `spread` (batch) holds δ. norms (steps, 2, batch)
+// receives ‖b − A x‖² and ‖Aᵀ(A x − b)‖² of every iterate but the last. direction (batch, n) and rho (batch) are the
+// recurrence: read where `resumed`, written at the end.
 struct Watch {
+  const double* spread;
   double* norms;
   double* direction;
   double* rho;
   bool resumed;
 };
 
-// Iterates on `batch` problems: A (batch, m, n), b (batch, m), x0 (batch, n), all contiguous.
-// Gradient descent: `step` (batch) holds η of each problem. Chebyshev: `step` holds θ and `spread` δ, (batch) each.
-// out is (steps + 1, batch, n) with `every`, else (1, batch, n).
+// Iterates on `batch` problems: A (batch, m, n), b (batch, m), x0 (batch, n), all contiguous; out (steps + 1, batch, n).
+// Gradient descent: `step` (batch) holds η of each problem. Chebyshev, where there is a watch.spread: θ; residual form, on the
+// CPU.
 struct IteratesTask {
   const double* A;
   const double* b;
   const double* x0;
   const double* step;
-  const double* spread;
   double* out;
   std::int64_t batch;
   int m, n, steps;
-  bool gram, chebyshev, every;
+  bool gram;
   Watch watch;
 };
 
-// Newton-Schulz iterates X ← 2X − (X A) X: A (batch, m, n), X0 (batch, n, m).
-// out is (steps + 1, batch, n, m) with `every`, else (1, batch, n, m). defect (batch) receives ‖I − X A‖_F of the last X, on
-// the CPU; or it is null.
+// One Newton-Schulz step X ← 2X − (X A) X: A (batch, m, n), X and out (batch, n, m). defect (batch) receives ‖I − X A‖_F of
+// the new X.
 struct SchulzTask {
   const double* A;
-  const double* X0;
+  const double* X;
   double* out;
   double* defect;
   std::int64_t batch;
-  int m, n, steps;
-  bool every;
+  int m, n;
 };
 
 // Least squares by Householder QR on `batch` problems: A (batch, m, n), b (batch, m), m >= n.
@@ -74,28 +72,11 @@ struct CholeskyTask {
   int m, n;
 };
 
-// (batch, heads, tokens, width) with any strides but the last, which is one.
-struct Sequences {
-  double* data;  // never written where it is an input
-  std::int64_t batch, head, token;
-};
-
-// Linear attention, y = scale (q kᵀ) v; the queries are those of the tokens from `start`. Causal: a query sees the tokens up
-// to its own, and all of the first `prefix`. Forward writes y. Backward reads y as
-// the gradient of the output, and writes dq, dk and dv.
-struct AttentionTask {
-  Sequences q, k, v, y, dq, dk, dv;
-  std::int64_t batch;
-  int heads, queries, tokens, width, start, prefix;
-  double scale;
-  bool causal, backward;
-};
-
 constexpr int CONVOLUTION_CHUNK = 8;  // sequences whose filter gradients are summed before they are written
 
-// Gated convolution, y = gate (filter * u + bias), (filter * u)_s = Σ_k filter_k u_(s−first−k), first <= 0: u, gate, y, dy, du, dgate (batch, tokens, width), filter (taps, width),
-// bias (width). Backward writes du, dgate and sums (taps + 1, width), the gradients of filter and bias, by way of partials
-// (convolution_chunks, taps + 1, width).
+// Gated convolution, y = gate (filter * u + bias), (filter * u)_s = Σ_k filter_k u_(s−first−k), first <= 0: u, gate, y, dy,
+// du, dgate (batch, tokens, width), filter (taps, width), bias (width). Backward writes du, dgate and sums (taps + 1, width),
+// the gradients of filter and bias, by way of partials (convolution_chunks, taps + 1, width).
 struct ConvolutionTask {
   const double* u;
   const double* gate;
@@ -151,7 +132,6 @@ struct Level {
   Kernel<SchulzTask> schulz;
   Kernel<HouseholderTask> householder;
   Kernel<CholeskyTask> cholesky;
-  Kernel<AttentionTask> attention;
   Kernel<ConvolutionTask> convolution;
 };
 
@@ -165,7 +145,6 @@ bool run(const Level& level, const IteratesTask& task, int threads);
 bool run(const Level& level, const SchulzTask& task, int threads);
 bool run(const Level& level, const HouseholderTask& task, int threads);
 bool run(const Level& level, const CholeskyTask& task, int threads);
-bool run(const Level& level, const AttentionTask& task, int threads);
 bool run(const Level& level, const ConvolutionTask& task, int threads);
 
 }  // namespace precisionlab

@@ -51,29 +51,4 @@ PL_HD void schulz_step(const T* A, int m, int n_runtime, T* X, T* P) {
   }
 }
 
-// The same step, every sum in the same order and so to the same bits, with P in D² registers: for the GPU, where a row of A
-// and a column of X are read once for all of P. Storage is a pointer to T, or acts like one.
-template <class T, int D, class Storage>
-PL_HD void schulz_step_in_registers(Storage A, int m, Storage X) {
-  T P[D * D];
-  each<D * D>(D * D, [&](int e) { P[e] = T(0.0); });
-  for (int l = 0; l < m; ++l) {
-    T a[D];
-    each<D>(D, [&](int k) { a[k] = A[l * D + k]; });
-    each<D>(D, [&](int i) {
-      const T x = X[i * m + l];
-      each<D>(D, [&](int k) { P[k * D + i] = madd(x, a[k], P[k * D + i]); });
-    });
-  }
-  for (int l = 0; l < m; ++l) {
-    T x[D], y[D];
-    each<D>(D, [&](int i) {
-      x[i] = X[i * m + l];
-      y[i] = x[i] + x[i];
-    });
-    each<D>(D, [&](int k) { each<D>(D, [&](int i) { y[i] = nmadd(P[k * D + i], x[k], y[i]); }); });
-    each<D>(D, [&](int i) { X[i * m + l] = y[i]; });
-  }
-}
-
 }  // namespace precisionlab

@@ -1,4 +1,4 @@
-"""Linear attention and gated convolution against their references, forward, backward and twice backward."""
+"""Gated convolution against its reference, forward, backward and twice backward."""
 
 import itertools
 
@@ -6,12 +6,6 @@ import mpmath
 import pytest
 import torch
 
-from precisionlab.models.fused.attention import (
-    attend,
-    linear_attention,
-    linear_attention_backward,
-    linear_attention_eager,
-)
 from precisionlab.models.fused.convolution import (
     convolve,
     gated_convolution,
@@ -21,17 +15,6 @@ from precisionlab.models.fused.convolution import (
 
 from .cases import U, misaligned, normal, strided
 
-ATTENTION = [
-    # batch, heads, queries, tokens, width
-    (0, 1, 3, 3, 4),
-    (1, 1, 1, 1, 1),
-    (2, 3, 5, 5, 4),
-    (3, 2, 1, 9, 7),
-    (5, 1, 21, 21, 64),
-    (2, 4, 13, 17, 8),
-    (2, 1, 33, 33, 40),
-    (3, 2, 7, 8, 19),
-]
 CONVOLUTION = [
     # batch, tokens, width, taps, first lag
     (0, 3, 4, 3, 0),
@@ -45,21 +28,6 @@ CONVOLUTION = [
     (3, 4, 8, 2, -3),  # into the future alone
     (2, 3, 5, 9, -6),  # taps that meet no token
 ]
-SEEING = [
-    # what of the tokens a query sees
-    {"causal": False},
-    {"causal": True},
-    {"causal": True, "prefix": 1},
-    {"causal": True, "start": 0, "divisor": 1.0},
-]
-
-
-def attention_problem(rng, batch, heads, queries, tokens, width):
-    return tuple(normal(rng, batch, heads, count, width) for count in (queries, tokens, tokens))
-
-
-def options(causal=False, start=0, prefix=0, scale=0.25):
-    return causal, start, prefix, scale
 
 
 def convolution_problem(rng, batch, tokens, width, taps, first=0):
@@ -91,24 +59,10 @@ def assert_equal_to_rounding(ours, reference, magnitudes, terms):
         assert ((a - b).abs() <= 4 * terms * U * size).all()
 
 
-@pytest.mark.parametrize("seeing", SEEING, ids=str)
-@pytest.mark.parametrize("shape", ATTENTION, ids=str)
-def test_attention_is_its_reference(kernels, rng, shape, seeing):
-    results = backends(attend, attention_problem(rng, *shape), rng, **seeing)
-    assert_equal_to_rounding(*results, terms=shape[3] + 2 * shape[4])
-
-
 @pytest.mark.parametrize("shape", CONVOLUTION, ids=str)
 def test_convolution_is_its_reference(kernels, rng, shape):
     results = backends(convolve, convolution_problem(rng, *shape), rng, first=shape[4])
     assert_equal_to_rounding(*results, terms=shape[0] * shape[1] + shape[3] + 2)
-
-
-@pytest.mark.parametrize("seeing", [options(), options(causal=True, start=1, prefix=2)])
-def test_attention_can_be_differentiated_twice(kernels, rng, seeing):
-    inputs = [t.requires_grad_() for t in attention_problem(rng, 2, 2, 3, 4, 3)]
-    assert torch.autograd.gradcheck(lambda *t: linear_attention(*t, *seeing), inputs)
-    assert torch.autograd.gradgradcheck(lambda *t: linear_attention(*t, *seeing), inputs)
 
 
 @pytest.mark.parametrize("first", [0, -2])
@@ -120,11 +74,6 @@ def test_convolution_can_be_differentiated_twice(kernels, rng, first):
 
 @pytest.mark.parametrize("lay", [strided, misaligned, lambda t: t.mT.contiguous().mT])
 def test_layout_changes_no_bit(kernels, rng, lay):
-    q, k, v = attention_problem(rng, 3, 2, 7, 9, 11)
-    dy, seeing = normal(rng, *q.shape), options(causal=True, start=2)
-    assert torch.equal(linear_attention(lay(q), lay(k), lay(v), *seeing), linear_attention(q, k, v, *seeing))
-    laid = linear_attention_backward(lay(dy), lay(q), lay(k), lay(v), *seeing)
-    assert all(map(torch.equal, laid, linear_attention_backward(dy, q, k, v, *seeing)))
     *inputs, bias = convolution_problem(rng, 5, 6, 11, 4)
     dy = normal(rng, 5, 6, 11)
     laid = *map(lay, inputs), bias
@@ -135,19 +84,6 @@ def test_layout_changes_no_bit(kernels, rng, lay):
 
 def poisoned(*shape):
     return torch.full(shape, float("nan"), dtype=torch.float64)
-
-
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("shape", ATTENTION, ids=str)
-def test_every_level_gives_the_same_attention(kernels, rng, shape, causal):
-    q, k, v = attention_problem(rng, *shape)
-    dy, seeing = normal(rng, *q.shape), options(causal, shape[3] - shape[2], prefix=1)
-    expected = linear_attention(q, k, v, *seeing), *linear_attention_backward(dy, q, k, v, *seeing)
-    for level, threads in itertools.product(kernels.levels(), [1, 2, 3]):
-        out = [poisoned(*t.shape) for t in expected]
-        kernels.attention(q, k, v, out[0], [], *seeing, threads, level)
-        kernels.attention(q, k, v, dy, out[1:], *seeing, threads, level)
-        assert all(map(torch.equal, out, expected))
 
 
 @pytest.mark.parametrize("shape", CONVOLUTION, ids=str)
@@ -167,38 +103,13 @@ def test_every_level_gives_the_same_convolution(kernels, rng, shape):
 
 
 def test_threads_and_runs_change_no_bit_of_the_gradients(kernels, rng, one_and_more_threads):
-    q, k, v = attention_problem(rng, 300, 2, 21, 21, 32)
     inputs, dy = convolution_problem(rng, 300, 21, 64, 41, -20), normal(rng, 300, 21, 64)
     results = []
     for threads in (1, 2, 3, 2):
         one_and_more_threads(threads)
-        results.append((
-            *linear_attention_backward(q, q, k, v, *options(causal=True)),
-            *gated_convolution_backward(dy, *inputs, -20),
-        ))
+        results.append(gated_convolution_backward(dy, *inputs, -20))
     for others in results[1:]:
         assert all(map(torch.equal, results[0], others))
-
-
-@pytest.mark.parametrize("causal", [False, True])
-def test_error_of_attention_is_no_larger_than_that_of_eager_code(kernels, rng, causal):
-    inputs = attention_problem(rng, 2, 1, 6, 6, 5)
-    seeing = options(causal)
-    with mpmath.workdps(40):
-        exact = torch.tensor(
-            [_exact_attention(*(t[i, 0].tolist() for t in inputs), causal) for i in range(2)], dtype=torch.float64
-        )[:, None]
-    ours, eager = linear_attention(*inputs, *seeing) - exact, linear_attention_eager(*inputs, *seeing) - exact
-    # Two samples of rounding noise, as in the tests of the iterates.
-    assert ours.norm() <= 1.25 * eager.norm() + U * exact.norm()
-
-
-def _exact_attention(q, k, v, causal):
-    scores = mpmath.matrix(q) * mpmath.matrix(k).T
-    if causal:
-        for i, j in itertools.product(range(len(q)), range(len(k))):
-            scores[i, j] *= j <= i
-    return [[float(entry) / 4 for entry in row] for row in (scores * mpmath.matrix(v)).tolist()]
 
 
 @pytest.mark.parametrize("first", [0, -5])
@@ -215,34 +126,19 @@ def test_error_of_convolution_is_no_larger_than_that_of_eager_code(kernels, rng,
 
 
 def test_what_lies_outside_the_tokens_is_refused(rng):
-    q, k, v = attention_problem(rng, 1, 1, 2, 3, 4)
-    for wrong in ({"causal": True, "start": 2}, {"causal": True, "start": -1}, {"prefix": 4}):
-        with pytest.raises(ValueError, match="wants 0 to"):
-            attend(q, k, v, **wrong)
     with pytest.raises(ValueError, match="lag of 0 or less"):
         convolve(*convolution_problem(rng, 1, 3, 2, 2), first=1)
 
 
 def test_registered_as_torch_wants(kernels, rng):
-    q, k, v = attention_problem(rng, 2, 2, 3, 4, 3)
     inputs = convolution_problem(rng, 3, 4, 5, 3)
     for grad in (False, True):
-        leaves = [t.requires_grad_(grad) for t in (q, k, v)]
-        torch.library.opcheck(linear_attention, (*leaves, *options(causal=True, start=1)))
         torch.library.opcheck(gated_convolution, (*(t.requires_grad_(grad) for t in inputs), -1))
-    dy = normal(rng, 2, 2, 3, 3)
-    torch.library.opcheck(linear_attention_backward, (dy, q.detach(), k.detach(), v.detach(), *options()))
     torch.library.opcheck(gated_convolution_backward, (normal(rng, 3, 4, 5), *(t.detach() for t in inputs), 0))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # of torch.func.jvp itself
 def test_transforms_go_to_eager_code(kernels, rng):
-    q, k, v = attention_problem(rng, 2, 2, 3, 4, 3)
-    whole = attend(q, k, v, backend="eager")
-    assert torch.equal(torch.vmap(lambda *t: attend(*(x[None] for x in t))[0])(q, k, v), whole)
     u, gate, weights, bias = convolution_problem(rng, 3, 4, 5, 3)
     jacobian = torch.func.jacrev(lambda w: convolve(u, gate, w, bias).sum(dim=(0, 1)))(weights)
     expected = torch.func.jacrev(lambda w: convolve(u, gate, w, bias, backend="eager").sum(dim=(0, 1)))(weights)
     assert torch.equal(jacobian, expected)
-    _, tangent = torch.func.jvp(lambda t: attend(t, k, v), (q,), (q,))
-    assert ((tangent - whole).abs() <= 30 * U * (1 + whole.abs())).all()
