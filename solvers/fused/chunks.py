@@ -7,6 +7,7 @@ ended, and no problem sees another.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -58,19 +59,12 @@ def watched_chebyshev(
 
 @watched_chebyshev.register_fake
 def _(
-    A: torch.Tensor,
-    b: torch.Tensor,
-    x0: torch.Tensor,
-    theta: torch.Tensor,
-    delta: torch.Tensor,
-    direction: torch.Tensor,
-    rho: torch.Tensor,
-    steps: int,
-    resumed: bool,
+    A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor, theta: torch.Tensor, *more: Any
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    del A, b, theta, delta, resumed
+    del A, b
+    steps = more[3]
     iterates, norms = x0.new_empty(steps + 1, *x0.shape), x0.new_empty(steps, 2, x0.shape[0])
-    return iterates, norms, direction.new_empty(direction.shape), rho.new_empty(rho.shape)
+    return iterates, norms, x0.new_empty(x0.shape), theta.new_empty(theta.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,17 +174,7 @@ def iterate_in_chunks(
 def _chunk(
     running: _Running, rules: Rules, steps: int, *, resumed: bool
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-    """Some steps, and the verdict on each iterate that they start from.
-
-    Args:
-        running: the problems.
-        rules: when to stop.
-        steps: their number.
-        resumed: whether these are not the first.
-
-    Returns:
-        The iterates, (steps + 1, B, n); the verdicts, (steps, B); and what has changed of the problems.
-    """
+    """Iterates, (steps + 1, B, n), the verdicts on all but the last, and what has changed of the problems."""
     r = running
     iterates, norms, direction, rho = watched_chebyshev(
         r.A, r.b, r.x, r.theta, r.delta, r.direction, r.rho, steps, resumed
@@ -213,17 +197,7 @@ def _picked(rows: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
 
 
 def _frozen(x: torch.Tensor, place: torch.Tensor, iterates: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """The whole batch's iterates: a problem that has ended stays where it is.
-
-    Args:
-        x: where all are, (B, n).
-        place: which of them are running.
-        iterates: of those, (steps, …, n).
-        at: the iterate at which each of them ends.
-
-    Returns:
-        (steps, B, n).
-    """
+    """The whole batch's iterates, (steps, B, n), given those at `place`; who ends `at` an iterate stays there."""
     block = x.expand(len(iterates), *x.shape).clone()
     order = torch.minimum(torch.arange(len(iterates))[:, None], at)
     block[:, place] = iterates.gather(0, order[..., None].expand_as(iterates))
