@@ -115,7 +115,7 @@ def load_solver(name_or_run_dir: str | Path | Run, **options: Any) -> Solver:
     Args:
         name_or_run_dir: What `load` takes, or a run.
         **options: Keyword parameters of the solver that the run's task becomes, such as
-            `solvers.learned.LearnedSolver` or `solvers.learned.newton_schulz.LearnedNewtonSchulz`.
+            `solvers.learned.gradient.LearnedGradient`. With refinement=None every digit is the model's own.
 
     Returns:
         The solver. It takes up to the trained number of unknowns and, unless its task is one of several steps or of

@@ -2,21 +2,25 @@
 
 Problem: min_x ‖b − A x‖₂, whose solution a backward stable method gets to u κ (1 + κ‖r‖/(‖A‖‖x‖)) only.
 Iteration (mode "augmented", Björck): r and x together solve r + A x = b, Aᵀr = 0. With f = b − r − A x and g = −Aᵀr in
-    twice the working precision, the correction solves δr + A δx = f, Aᵀδr = g: from A = Q R, Rᵀ z = g, d = Qᵀf,
-    δx = R⁻¹(d − z), δr = f − Q (d − z).
+    twice the working precision, the correction solves δr + A δx = f, Aᵀδr = g: from A = Q R, Rᵀ z = g, d = Qᵀf − z,
+    δx = R⁻¹d, δr = f − Q d. Both r and x are kept as pairs of numbers.
     Mode "residual": x ← x + solve(A, b − A x), the residual in twice the working precision and the corrections by the
-    solver itself. It needs no factors, and gains where the problem is nearly consistent.
-Convergence: linear, with the factor c u κ (augmented, Q R from `torch.linalg.qr`), whatever the residual.
-Limiting accuracy: u ‖x‖, while u κ is well below 1 (in float64 to κ = 1e8 without exception): what a float64 solver
-    gives becomes what float64 can hold.
-Stopping: a correction is below eps/2 of x in norm, or no smaller than half the one before, which is then not applied
-    unless it is the first. The status is the inner solver's.
-Precision: double-double for float64 problems; the same code serves float32.
+    solver itself. It asks nothing of A's factors, and gains where the problem is nearly consistent.
+Convergence: linear, with the factor c u κ (augmented), whatever the residual.
+Stopping: a correction, not the first, is below u of x in norm: x is at rest. Or two in a row have not halved the
+    smallest so far; x then stands if it has moved from the first answer by 8 times the last correction or more, which
+    makes it the better one, and is otherwise the first answer again.
+Error: where x comes to rest, 2 u ‖x‖ (in float64 without exception to κ = 1e8, whatever the residual). Elsewhere no
+    more than the first answer's, or the solver's documented error. Where κ u > 1/(8 max(m, n)) the factors are as good
+    as none: nothing is corrected.
+Status: the inner solver's; what it does not call CONVERGED is not refined. `condition` is its own, or that of R.
+Precision: double-double for float64 problems; corrections are computed in the problem's dtype.
 
 Reference: Björck, Iterative refinement of linear least squares solutions I, BIT 7 (1967); Demmel, Hida, Riedy and Li,
 Extra-precise iterative refinement for overdetermined least squares problems, ACM TOMS 35 (2009).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
@@ -26,6 +30,7 @@ from solvers._core import double_double as dd
 from solvers._core.arrays import require_choice, require_count
 from solvers._core.double_double import DD
 from solvers._core.loop import RUNNING, iterate
+from solvers._core.rank import condition_of, rank_limit
 from solvers._core.scaling import exponent, ldexp, scale_columns
 from solvers._core.triangular import back_substitute, forward_substitute, matvec, norm, rmatvec
 from solvers.qr import QR
@@ -34,13 +39,89 @@ from solvers.solver import Solver
 
 Mode = Literal["augmented", "residual"]
 
+Correction = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""(f (B, m), g (B, n)) → (δx (B, n), δr (B, m)) with about δr + A δx = f and Aᵀδr = g."""
 
-class _State(NamedTuple):
+PATIENCE = 2
+"""Corrections in a row that do not halve the smallest so far; a refinement far from normal grows before it falls."""
+_MOVED = 8.0
+_MARGIN = 4.0
+"""How far below the limit of the rank rule κ must be, for corrections to shrink."""
+
+
+class Refining(NamedTuple):
+    """Answers under refinement, in float64: r and x solve the augmented system."""
+
     x: torch.Tensor
     x_low: torch.Tensor  # what x lost to rounding
     r: torch.Tensor
-    change: torch.Tensor
+    r_low: torch.Tensor
+    first: torch.Tensor  # the answer that the refinement began with
+    smallest: torch.Tensor  # correction so far, but for the first
+    idle: torch.Tensor  # corrections since it was halved
+    taken: torch.Tensor
     settled: torch.Tensor
+
+
+def unrefined(x: torch.Tensor, rows: int) -> Refining:
+    """Where refinement begins: r = 0, so that the first correction is that of the residual of x, (B, n)."""
+    x = x.double()
+    nothing = torch.zeros_like(x[:, 0])
+    r, count = x.new_zeros(len(x), rows), nothing.to(torch.int64)
+    return Refining(x, torch.zeros_like(x), r, r, x, nothing + float("inf"), count, count, nothing > 0)
+
+
+def refined(
+    s: Refining, A: torch.Tensor, b: torch.Tensor, correction: Correction, *, unit: float, most: int
+) -> Refining:
+    """One correction on, for problems of columns and right-hand sides of size about 1.
+
+    Args:
+        s: where the refinement stands.
+        A: matrices, (B, m, n), float64.
+        b: right-hand sides, (B, m), float64.
+        correction: solves the augmented system about.
+        unit: a correction of this, relative to x, is rest.
+        most: corrections, the last of which settles it.
+
+    Returns:
+        The next state; with `settled` x is final.
+    """
+    x, r = DD(s.x, s.x_low), DD(s.r, s.r_low)
+    f = dd.subtract(dd.subtract(dd.from_double(b), r), dd.matvec(A, x)).hi
+    dx, dr = (part.double() for part in correction(f, -dd.matvec(A.mT, r).hi))
+    change, usable = norm(dx), torch.isfinite(dx).all(dim=-1) & torch.isfinite(dr).all(dim=-1)
+    x, r = _added(x, torch.where(usable[:, None], dx, 0.0)), _added(r, torch.where(usable[:, None], dr, 0.0))
+    # The first correction sees no r, of which the error may be the larger part: it is no measure.
+    first = s.taken == 0
+    idle = torch.where(first | (change < s.smallest / 2), 0, s.idle + 1)
+    rest = ~first & (change <= unit * norm(x.hi))
+    settled = rest | (idle >= PATIENCE) | (s.taken + 1 >= most) | ~usable
+    # An x that moved by more than it is unsure of is nearer to the solution than where it came from.
+    better = usable & (rest | (_MOVED * change <= norm(x.hi - s.first)))
+    back = settled & ~better
+    return Refining(
+        x=torch.where(back[:, None], s.first, x.hi),
+        x_low=torch.where(back[:, None], 0.0, x.lo),
+        r=r.hi,
+        r_low=r.lo,
+        first=s.first,
+        smallest=torch.where(first, s.smallest, torch.minimum(s.smallest, change)),
+        idle=idle,
+        taken=s.taken + 1,
+        settled=settled,
+    )
+
+
+def _added(a: DD, change: torch.Tensor) -> DD:
+    total = dd.two_sum(a.hi, change)
+    return dd.quick_two_sum(total.hi, total.lo + a.lo)
+
+
+class _State(NamedTuple):
+    x: torch.Tensor
+    refining: Refining
+    usable: torch.Tensor
     A: torch.Tensor
     b: torch.Tensor
     Q: torch.Tensor
@@ -73,98 +154,57 @@ class Refinement(Solver):
         return f"{self.solver.name}+refinement"
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
+        first = self.solver.solve(A, b, x0=x0)
+        x, status = torch.as_tensor(first.x), torch.as_tensor(first.status)
         # Columns of one size: exact, and the factors then neither over- nor underflow.
         scaled, columns = scale_columns(A)
         right = exponent(b, -1).unsqueeze(-1)
-        back = right - columns
-        rhs = ldexp(b, -right)
-        first = self.solver.solve(scaled, rhs, x0=None if x0 is None else ldexp(x0, -back))
-        x, status = torch.as_tensor(first.x), torch.as_tensor(first.status)
-        x = torch.where(torch.isfinite(x), x, 0.0)
+        back, rhs = right - columns, ldexp(b, -right)
         Q, R = torch.linalg.qr(scaled)
-        never = status != int(Status.CONVERGED)
-        start = _State(
-            x=x,
-            x_low=torch.zeros_like(x),
-            r=rhs - matvec(scaled, x),
-            change=torch.full_like(x[:, 0], float("inf")),
-            settled=never,
-            A=scaled,
-            b=rhs,
-            Q=Q,
-            R=R,
+        condition = condition_of(R)
+        start = ldexp(x, -back)
+        usable = (status == int(Status.CONVERGED)) & torch.isfinite(start).all(dim=-1)
+        m, n = A.shape[-2:]
+        usable = usable & (_MARGIN * condition <= rank_limit(m, n, A.dtype))
+        start = torch.where(usable[:, None], start, 0.0)
+        state = _State(start, unrefined(start, m), usable, scaled, rhs, Q, R)
+        result = iterate(state, self._step, _verdict, max_iterations=self.max_iterations, record=record)
+        moved, trace = ldexp(torch.as_tensor(result.x), back), None
+        if result.trace is not None:
+            trace = torch.where(usable[:, None], ldexp(torch.as_tensor(result.trace), back), x)
+        return LstsqResult(
+            x=torch.where(usable[:, None], moved, x),
+            status=status,
+            iterations=result.iterations,
+            condition=condition if first.condition is None else first.condition,
+            trace=trace,
         )
-        result = iterate(
-            start,
-            self._augmented if self.mode == "augmented" else self._residual,
-            _verdict,
-            max_iterations=self.max_iterations,
-            record=record,
-        )
-        # A refinement that ran out of corrections still has an answer at least as good as the first.
-        x = torch.where(never.unsqueeze(-1), torch.as_tensor(first.x), torch.as_tensor(result.x))
-        trace = None if result.trace is None else ldexp(torch.as_tensor(result.trace), back)
-        return LstsqResult(x=ldexp(x, back), status=status, iterations=result.iterations, trace=trace)
 
-    def _residual(self, s: _State) -> _State:
-        r, e = dd.residual(s.A, s.b, DD(s.x.double(), s.x_low.double()))
-        # The scaled residual is handed over, so that a tiny one does not underflow in the solver.
-        dx = torch.as_tensor(self.solver.solve(s.A, r.hi.to(s.x.dtype)).x)
-        return _corrected(s, ldexp(dx, e.unsqueeze(-1)), torch.zeros_like(s.r))
-
-    def _augmented(self, s: _State) -> _State:
-        f, g = _augmented_residuals(s)
-        z = forward_substitute(s.R, g)
-        d = rmatvec(s.Q, f) - z
-        return _corrected(s, back_substitute(s.R, d), f - matvec(s.Q, d))
+    def _step(self, s: _State) -> _State:
+        correction = _augmented(s) if self.mode == "augmented" else _residual(s, self.solver)
+        unit, most = torch.finfo(s.x.dtype).eps / 2, self.max_iterations
+        refining = refined(s.refining, s.A.double(), s.b.double(), correction, unit=unit, most=most)
+        return s._replace(x=refining.x.to(s.x.dtype), refining=refining)
 
 
-def _augmented_residuals(s: _State) -> tuple[torch.Tensor, torch.Tensor]:
-    """Residuals f = b − r − A x and g = −Aᵀr, in double-double, rounded at the end.
+def _augmented(s: _State) -> Correction:
+    def correction(f: torch.Tensor, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        f, g = f.to(s.x.dtype), g.to(s.x.dtype)
+        d = rmatvec(s.Q, f) - forward_substitute(s.R, g)
+        return back_substitute(s.R, d), f - matvec(s.Q, d)
 
-    Args:
-        s: the state.
-
-    Returns:
-        f, (B, m), and g, (B, n), in the dtype of x.
-    """
-    A, r = s.A.double(), dd.from_double(s.r)
-    image = dd.matvec(A, DD(s.x.double(), s.x_low.double()))
-    f = dd.subtract(dd.subtract(dd.from_double(s.b), r), image)
-    g = dd.matvec(A.mT, r)
-    return f.hi.to(s.x.dtype), -g.hi.to(s.x.dtype)
+    return correction
 
 
-def _corrected(s: _State, dx: torch.Tensor, dr: torch.Tensor) -> _State:
-    """The next state, with a correction applied unless it no longer shrinks.
+def _residual(s: _State, solver: Solver) -> Correction:
+    def correction(f: torch.Tensor, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        del g  # zero: r stays so
+        e = exponent(f, -1).unsqueeze(-1)  # a tiny residual would underflow in the solver
+        dx = torch.as_tensor(solver.solve(s.A, ldexp(f, -e).to(s.x.dtype)).x)
+        return ldexp(dx, e), torch.zeros_like(f)
 
-    Args:
-        s: the state.
-        dx: correction of x, (B, n).
-        dr: correction of r, (B, m).
-
-    Returns:
-        The next state.
-    """
-    change = norm(dx)
-    eps = torch.finfo(dx.dtype).eps
-    grows = ~(change < 0.5 * s.change)
-    use = ~grows[:, None] & torch.isfinite(dx)
-    # x is kept with the part that rounding takes, or the correction could never fall below the last bit.
-    high, low = _add(s.x, s.x_low, torch.where(use, dx, 0.0))
-    return s._replace(
-        x=high,
-        x_low=low,
-        r=s.r + torch.where(~grows[:, None] & torch.isfinite(dr), dr, 0.0),
-        change=change,
-        settled=grows | (change <= eps / 2 * norm(high)),
-    )
-
-
-def _add(high: torch.Tensor, low: torch.Tensor, dx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    total = dd.two_sum(high, dx)
-    return dd.quick_two_sum(total.hi, total.lo + low)
+    return correction
 
 
 def _verdict(s: _State) -> torch.Tensor:
-    return torch.where(s.settled, int(Status.CONVERGED), RUNNING)
+    return torch.where(s.refining.settled | ~s.usable, int(Status.CONVERGED), RUNNING)

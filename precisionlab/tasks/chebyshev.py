@@ -19,7 +19,8 @@ from pydantic.dataclasses import dataclass
 from precisionlab.config import STRICT
 from precisionlab.tasks.task import Example
 from solvers._core import double_double as dd
-from solvers.learned.momentum import LearnedChebyshev
+from solvers.learned.base import Step
+from solvers.learned.iterates import LearnedChebyshev, exact_chebyshev
 
 
 def step(
@@ -110,6 +111,11 @@ class Chebyshev:
         """What a model of this task becomes."""
         return LearnedChebyshev
 
+    @property
+    def control(self) -> Step:
+        """The step as the formula has it: around this, the same solver shows what the model adds."""
+        return exact_chebyshev
+
     def step(self, model: torch.nn.Module) -> "EmittedChebyshev":
         """What the solver is handed.
 
@@ -193,7 +199,7 @@ class EmittedChebyshev:
         Raises:
             ValueError: If the problem has more unknowns than the model was trained on.
         """
-        batch, m, n = A.shape
+        _, m, n = A.shape
         if n > self._n:
             raise ValueError(f"A: got {n} unknowns, want at most {self._n}: the model was trained on that many")
         root = 1 << -(-((m + 1) // 2 - 1).bit_length() // 2)
@@ -202,7 +208,5 @@ class EmittedChebyshev:
         right = pad(b * root, (0, 2 * root * root - m))
         x, before = (pad(part, (0, self._n - n)) for part in (x, before))
         tokens = prompt(wide, right, x, before, weight).to(self._dtype)
-        if batch == 1:
-            tokens = tokens.repeat(2, 1, 1)  # a batch of one is summed in another order than one of two
-        emitted: torch.Tensor = self._model(tokens)[:batch, :n]
+        emitted: torch.Tensor = self._model(tokens)[:, :n]
         return emitted.to(A.dtype)

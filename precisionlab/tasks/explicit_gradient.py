@@ -29,7 +29,8 @@ from precisionlab.tasks.layout import Problem, Query, Repeats
 from precisionlab.tasks.task import Emission, Example
 from solvers._core import double_double as dd
 from solvers._core.double_double import DD
-from solvers.learned.gradient import LearnedSolver
+from solvers.learned.base import Step
+from solvers.learned.gradient import LearnedGradient, exact_gradient
 
 
 def gradient(A: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -109,9 +110,14 @@ class ExplicitGradient:
         return self.repeats * (self.rows + 1)
 
     @property
-    def solver_class(self) -> type[LearnedSolver]:
+    def solver_class(self) -> type[LearnedGradient]:
         """What a model of this task becomes."""
-        return LearnedSolver
+        return LearnedGradient
+
+    @property
+    def control(self) -> Step:
+        """The step as the formula has it: around this, the same solver shows what the model adds."""
+        return exact_gradient
 
     def step(self, model: torch.nn.Module) -> "EmittedGradient":
         """What the solver is handed.

@@ -27,7 +27,8 @@ from precisionlab.tasks.layout import Problem, Query, Repeats
 from precisionlab.tasks.task import Emission, Example
 from solvers._core import double_double as dd
 from solvers._core.double_double import DD
-from solvers.learned.iteration import LearnedIteration
+from solvers.learned.base import Step
+from solvers.learned.iterates import ExactDescent, LearnedIteration
 
 
 def descend(problem: Problem, *, steps: int, step_size: float) -> torch.Tensor:
@@ -126,6 +127,11 @@ class GradientDescent:
     def solver_class(self) -> type[LearnedIteration]:
         """What a model of this task becomes."""
         return LearnedIteration
+
+    @property
+    def control(self) -> Step:
+        """The step as the formula has it: around this, the same solver shows what the model adds."""
+        return ExactDescent(self.rows, self.step_size, self.steps)
 
     def step(self, model: torch.nn.Module) -> "EmittedDescent":
         """What the solver is handed.

@@ -18,7 +18,8 @@ from pydantic.dataclasses import dataclass
 from precisionlab.config import STRICT
 from precisionlab.tasks.task import Emission, Example
 from solvers._core import double_double as dd
-from solvers.learned.momentum import LearnedMomentum
+from solvers.learned.base import Step
+from solvers.learned.iterates import ExactMomentum, LearnedMomentum
 
 
 def coefficients(condition: float) -> tuple[float, float]:
@@ -111,6 +112,11 @@ class HeavyBall:
         """What a model of this task becomes."""
         return LearnedMomentum
 
+    @property
+    def control(self) -> Step:
+        """The step as the formula has it: around this, the same solver shows what the model adds."""
+        return ExactMomentum(self.condition)
+
     def step(self, model: torch.nn.Module) -> "EmittedIterate":
         """What the solver is handed.
 
@@ -185,12 +191,10 @@ class EmittedIterate:
         Raises:
             ValueError: If the problem has more unknowns than the model was trained on.
         """
-        batch, _, n = A.shape
+        n = A.shape[-1]
         if n > self._n:
             raise ValueError(f"A: got {n} unknowns, want at most {self._n}: the model was trained on that many")
         wide, x, before = (torch.nn.functional.pad(part, (0, self._n - n)) for part in (A, x, before))
         tokens = prompt(wide, b, x, before).to(self._dtype)
-        if batch == 1:
-            tokens = tokens.repeat(2, 1, 1)  # a batch of one is summed in another order than one of two
-        emitted: torch.Tensor = self._model(tokens)[:batch, :n]
+        emitted: torch.Tensor = self._model(tokens)[:, :n]
         return emitted.to(A.dtype)

@@ -23,7 +23,8 @@ from precisionlab.tasks.gradient_descent import padded
 from precisionlab.tasks.layout import Repeats, rows_of
 from precisionlab.tasks.task import Emission, Example
 from solvers._core import double_double as dd
-from solvers.learned.direct import LearnedDirect
+from solvers.learned.base import Step
+from solvers.learned.iterates import LearnedDirect, exact_solution
 from solvers.problems import random_problem
 
 
@@ -74,6 +75,11 @@ class LeastSquares:
     def solver_class(self) -> type[LearnedDirect]:
         """What a model of this task becomes."""
         return LearnedDirect
+
+    @property
+    def control(self) -> Step:
+        """The step as the formula has it: around this, the same solver shows what the model adds."""
+        return exact_solution
 
     def step(self, model: torch.nn.Module) -> "EmittedSolution":
         """What the solver is handed.

@@ -18,7 +18,8 @@ from precisionlab.config import STRICT
 from precisionlab.tasks.task import Emission, Example
 from solvers._core import double_double as dd
 from solvers._core.double_double import DD
-from solvers.learned.newton_schulz import LearnedNewtonSchulz
+from solvers.learned.base import Step
+from solvers.learned.newton_schulz import LearnedNewtonSchulz, exact_step
 
 CLEARLY_ABOVE = 1e3
 """An error this many units of roundoff above zero is measured to three digits against a target in float64."""
@@ -94,6 +95,11 @@ class NewtonSchulz:
     def solver_class(self) -> type[LearnedNewtonSchulz]:
         """What a model of this task becomes."""
         return LearnedNewtonSchulz
+
+    @property
+    def control(self) -> Step:
+        """The step as the formula has it: around this, the same solver shows what the model adds."""
+        return exact_step
 
     def step(self, model: torch.nn.Module) -> "EmittedStep":
         """What the solver is handed.
@@ -178,14 +184,11 @@ class EmittedStep:
         Raises:
             ValueError: If the problem has more unknowns than the model was trained on.
         """
-        batch, m, n = A.shape
+        _, m, n = A.shape
         if n > self._n:
             raise ValueError(f"A: got {n} unknowns, want at most {self._n}: the model was trained on that many")
         pad = torch.nn.functional.pad
         tokens = prompt(pad(A, (0, self._n - n)), pad(X, (0, 0, 0, self._n - n))).to(self._dtype)
-        if batch == 1:
-            # A batch of one goes through other routines, with another order of summation; a batch of two does not.
-            tokens = tokens.repeat(2, 1, 1)
-        parts = [self._model(part) for part in torch.split(tokens, max(2, TOKENS_AT_ONCE // m))]
-        emitted = torch.cat(parts)[:batch, :, :n]
+        parts = [self._model(part) for part in torch.split(tokens, max(1, TOKENS_AT_ONCE // m))]
+        emitted = torch.cat(parts)[..., :n]
         return emitted.mT.to(A.dtype)

@@ -1,11 +1,11 @@
 """What every task offers: examples from a generator, their shapes, and targets above the subject's precision."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
+from solvers.learned.base import Step
 from solvers.solver import Solver
 
 Emission = Literal["one", "all"]
@@ -88,7 +88,11 @@ class SolverTask(Task, Protocol):
     def solver_class(self) -> type[Solver]:
         """What a trained model becomes: a class that is handed the model's step, and a name."""
 
-    def step(self, model: torch.nn.Module) -> Callable[..., torch.Tensor]:
+    @property
+    def control(self) -> Step:
+        """The step as the formula has it: around this, the same solver shows what the model adds."""
+
+    def step(self, model: torch.nn.Module) -> Step:
         """What the solver is handed.
 
         Args:

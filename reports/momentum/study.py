@@ -22,7 +22,8 @@ from precisionlab.precision import environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.tasks import heavy_ball
 from solvers import errors, reference
-from solvers.learned.momentum import LearnedMomentum, MomentumStep
+from solvers.learned.base import Step
+from solvers.learned.iterates import LearnedMomentum
 from solvers.problems import random_problem
 
 NAME = "linear-attention/heavy-ball"
@@ -32,7 +33,7 @@ HIGH, LOW = 1e-3, 1e-9
 COMMAND = "python reports/momentum/study.py"
 
 
-def descent(step: MomentumStep, condition: float, problems: int) -> tuple[int, float, float]:
+def descent(step: Step, condition: float, problems: int) -> tuple[int, float, float]:
     """Iterate a step.
 
     Args:

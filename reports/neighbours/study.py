@@ -38,7 +38,7 @@ from precisionlab.tasks.gradient_descent import descend
 from precisionlab.tasks.in_context_baselines import ridge
 from precisionlab.tasks.layout import Problem
 from solvers import LstsqResult
-from solvers.learned.momentum import LearnedMomentum
+from solvers.learned.iterates import LearnedMomentum
 from solvers.learned.newton_schulz import LearnedNewtonSchulz
 from solvers.solver import Solver
 
@@ -133,7 +133,7 @@ def algorithms(prompts: Prompts, noise: float) -> list[Predictor]:
     found = [Predictor("gradient descent", f"{k} steps", _predicted(prompts, iterates[:, k - 1])) for k in STEPS]
     step = partial(heavy_ball.step, condition=CONDITION)
     ball = _iterates(LearnedMomentum(step, max_iterations=max(STEPS), tolerance=0.0), prompts)
-    newton = _iterates(LearnedNewtonSchulz(newton_schulz.step, refine=False, max_iterations=20), prompts)
+    newton = _iterates(LearnedNewtonSchulz(newton_schulz.step, refinement=None, max_iterations=20), prompts)
     for family, trace in (("heavy ball", ball), ("Newton's method", newton)):
         reached = (k for k in sorted({*STEPS, *range(1, 13)}) if k < len(trace))
         found += [Predictor(family, f"{k} steps", _predicted(prompts, trace[k])) for k in reached]
@@ -165,7 +165,7 @@ CONSTRUCTED: dict[str, Callable[[SolverTask], Backbone]] = {
 def _solver(task: SolverTask, model: Backbone) -> Solver:
     """The solver of a task's model, made to take a fixed number of plain steps."""
     solver_class: type[Any] = task.solver_class
-    wanted = {"max_iterations": max(APPLICATIONS), "tolerance": 0.0, "refinement": None, "refine": False}
+    wanted = {"max_iterations": max(APPLICATIONS), "tolerance": 0.0, "refinement": None}
     wanted["step_size"] = STEP_SIZE / task.rows
     known = inspect.signature(solver_class).parameters
     made: Solver = solver_class(task.step(model), **{key: value for key, value in wanted.items() if key in known})

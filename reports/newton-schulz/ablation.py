@@ -71,7 +71,7 @@ def measure(subject: MatrixStep, condition: float, *, balance: bool, problems: i
     generator = torch.Generator().manual_seed(SEED)
     problem = random_problem(ROWS, UNKNOWNS, condition=condition, batch=(problems,), generator=generator)
     hi, lo = reference.solve_exact(problem.A, problem.b)
-    result = LearnedNewtonSchulz(subject, balance=balance, refine=False).solve(problem.A, problem.b)
+    result = LearnedNewtonSchulz(subject, balance=balance, refinement=None).solve(problem.A, problem.b)
     error = torch.as_tensor(errors.forward_error(result.x, (torch.as_tensor(hi), torch.as_tensor(lo)))).double()
     error = error.nan_to_num(nan=float("inf"))
     return {

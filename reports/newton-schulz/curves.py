@@ -37,7 +37,7 @@ def subjects() -> list[Subject]:
     learned = [
         measure.solver_subject(precisionlab.load_solver(NAME), shape=(ROWS, UNKNOWNS), card=card),
         _renamed(
-            measure.solver_subject(precisionlab.load_solver(NAME, refine=False), shape=(ROWS, UNKNOWNS), card=card),
+            measure.solver_subject(precisionlab.load_solver(NAME, refinement=None), shape=(ROWS, UNKNOWNS), card=card),
             f"{NAME}, X b",
         ),
     ]

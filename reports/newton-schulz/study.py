@@ -121,17 +121,6 @@ def kinds() -> list[Kind]:
     ]
 
 
-class _Counted:
-    """A step that remembers how many problems it was asked about each time."""
-
-    def __init__(self, step: MatrixStep) -> None:
-        self.step, self.sizes = step, list[int]()
-
-    def __call__(self, A: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
-        self.sizes.append(len(A))
-        return self.step(A, X)
-
-
 class Answers(NamedTuple):
     """Of a batch of problems, with and without refinement."""
 
@@ -146,10 +135,7 @@ class Answers(NamedTuple):
 
 
 def answers(step: MatrixStep, A: torch.Tensor, b: torch.Tensor) -> Answers:
-    """Solve with refinement, and tell from the iterates what it began with.
-
-    The application that finds X converged leaves X, and with it x = X b, as it was; every other moves x, or so the
-    number of problems that stay in the batch must say. Where the two do not agree, the problems are solved again.
+    """Solve with and without refinement.
 
     Args:
         step: The model's.
@@ -157,20 +143,11 @@ def answers(step: MatrixStep, A: torch.Tensor, b: torch.Tensor) -> Answers:
         b: Right-hand sides, (B, m).
 
     Returns:
-        What both solvers give, from one run of the model.
+        What both solvers give.
     """
-    counted = _Counted(step)
-    refined = LearnedNewtonSchulz(counted).solve(A, b, record=True)
-    trace, converged = torch.as_tensor(refined.trace), torch.as_tensor(refined.converged)
-    applications = (trace[1:] == trace[:-1]).all(dim=-1).to(torch.int64).argmax(dim=0) + 1
-    plain, plain_converged = trace[applications, torch.arange(len(A))], converged
-    stayed = [*counted.sizes[1:], 0]
-    left = [before - after for before, after in zip(counted.sizes, stayed, strict=True)]
-    if applications.bincount(minlength=len(left) + 1)[1:].tolist() != left or not bool(converged.all()):
-        again = LearnedNewtonSchulz(step, refine=False).solve(A, b)
-        plain, applications, plain_converged = map(torch.as_tensor, (again.x, again.iterations, again.converged))
-    iterations = torch.as_tensor(refined.iterations)
-    return Answers(plain, torch.as_tensor(refined.x), applications, iterations, plain_converged, converged)
+    plain, refined = (LearnedNewtonSchulz(step, refinement=most).solve(A, b) for most in (None, 10))
+    found = plain.x, refined.x, plain.iterations, refined.iterations, plain.converged, refined.converged
+    return Answers(*map(torch.as_tensor, found))
 
 
 def measure(kind: Kind, *, problems: int) -> list[Row]:

@@ -7,7 +7,6 @@ ended, and no problem sees another.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -59,12 +58,19 @@ def watched_chebyshev(
 
 @watched_chebyshev.register_fake
 def _(
-    A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor, theta: torch.Tensor, *more: Any
+    A: torch.Tensor,
+    b: torch.Tensor,
+    x0: torch.Tensor,
+    theta: torch.Tensor,
+    delta: torch.Tensor,
+    direction: torch.Tensor,
+    rho: torch.Tensor,
+    steps: int,
+    resumed: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    del A, b
-    steps = more[3]
+    del A, b, theta, delta, resumed
     iterates, norms = x0.new_empty(steps + 1, *x0.shape), x0.new_empty(steps, 2, x0.shape[0])
-    return iterates, norms, x0.new_empty(x0.shape), theta.new_empty(theta.shape)
+    return iterates, norms, direction.new_empty(direction.shape), rho.new_empty(rho.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +180,17 @@ def iterate_in_chunks(
 def _chunk(
     running: _Running, rules: Rules, steps: int, *, resumed: bool
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-    """Iterates, (steps + 1, B, n), the verdicts on all but the last, and what has changed of the problems."""
+    """Some steps, and the verdict on each iterate that they start from.
+
+    Args:
+        running: the problems.
+        rules: when to stop.
+        steps: their number.
+        resumed: whether these are not the first.
+
+    Returns:
+        The iterates, (steps + 1, B, n); the verdicts, (steps, B); and what has changed of the problems.
+    """
     r = running
     iterates, norms, direction, rho = watched_chebyshev(
         r.A, r.b, r.x, r.theta, r.delta, r.direction, r.rho, steps, resumed
@@ -197,7 +213,17 @@ def _picked(rows: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
 
 
 def _frozen(x: torch.Tensor, place: torch.Tensor, iterates: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """The whole batch's iterates, (steps, B, n), given those at `place`; who ends `at` an iterate stays there."""
+    """The whole batch's iterates: a problem that has ended stays where it is.
+
+    Args:
+        x: where all are, (B, n).
+        place: which of them are running.
+        iterates: of those, (steps, …, n).
+        at: the iterate at which each of them ends.
+
+    Returns:
+        (steps, B, n).
+    """
     block = x.expand(len(iterates), *x.shape).clone()
     order = torch.minimum(torch.arange(len(iterates))[:, None], at)
     block[:, place] = iterates.gather(0, order[..., None].expand_as(iterates))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from precisionlab.tasks import Chebyshev
 from precisionlab.tasks.chebyshev import EmittedChebyshev, prompt, step
 from solvers import Status, errors, reference
-from solvers.learned.momentum import LearnedChebyshev, following_weight
+from solvers.learned.iterates import LearnedChebyshev, following_weight
 from solvers.problems import random_problem
 
 U = 2.0**-53

@@ -10,7 +10,7 @@ from precisionlab.tasks import ExplicitGradient, GradientDescent, layout
 from precisionlab.tasks.gradient_descent import EmittedDescent, descend
 from precisionlab.tasks.layout import Problem
 from solvers import Status, errors, reference
-from solvers.learned.iteration import LearnedIteration
+from solvers.learned.iterates import LearnedIteration
 from solvers.problems import random_problem
 
 U = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}

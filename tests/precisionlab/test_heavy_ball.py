@@ -8,7 +8,7 @@ import precisionlab
 from precisionlab.tasks import HeavyBall
 from precisionlab.tasks.heavy_ball import EmittedIterate, coefficients, prompt, step
 from solvers import Status, errors, reference
-from solvers.learned.momentum import LearnedMomentum
+from solvers.learned.iterates import LearnedMomentum
 from solvers.problems import random_problem
 
 U = 2.0**-53

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from precisionlab.tasks import LeastSquares
 from precisionlab.tasks.exact_least_squares import solve
 from solvers import Status, errors, reference
-from solvers.learned.direct import LearnedDirect
+from solvers.learned.iterates import LearnedDirect
 from solvers.problems import random_problem
 
 U = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
@@ -92,7 +92,9 @@ def test_a_true_solution_converges_at_any_scale(scale: float, rows: int, n: int)
     assert bool((result.status == Status.CONVERGED).all())
     assert bool((errors.forward_error(result.x, exact) <= 64 * rows * n * U[torch.float64] * 5.0).all())
     assert result.trace is not None
-    assert torch.equal(torch.as_tensor(result.trace), torch.as_tensor(result.x)[None])
+    start, answer = torch.as_tensor(result.trace)
+    assert bool((start == 0).all())
+    assert torch.equal(answer, torch.as_tensor(result.x))
 
 
 def test_what_is_not_a_solution_is_not_called_one() -> None:

@@ -120,10 +120,13 @@ def test_no_worse_than_qr_at_every_condition_number(
     problem = random_problem(m, n, condition=condition, residual=residual, batch=(30,), generator=generator)
     exact = tuple(torch.from_numpy(part) for part in reference.solve_exact(problem.A, problem.b))
     qr = errors.forward_error(solvers.get("qr").solve(problem.A, problem.b).x, exact)
-    for refine in (False, True):
-        result = precisionlab.load_solver(name, refine=refine).solve(problem.A, problem.b)
+    for refinement in (None, 10):
+        result = precisionlab.load_solver(name, refinement=refinement).solve(problem.A, problem.b)
         error = errors.forward_error(result.x, exact)
-        assert bool((result.status == Status.CONVERGED).all())
+        # u κ² ‖r‖ is above ‖x‖ at the last of these: the model alone, as QR, has no digit, and says so.
+        vouched = refinement is not None or residual * condition**2 * U[torch.float64] < 1e-2
+        assert bool((result.status == Status.CONVERGED).all()) or not vouched
+        assert bool((torch.as_tensor(error)[result.status == Status.CONVERGED] <= 0.25 * condition).all())
         assert float(error.median()) <= 3 * float(qr.median())
         assert int(result.iterations.max()) <= 4 * math.log2(condition) + 10
     # To the last bit: what is left is the rounding of x, and at κ = 1e9 a little of double-double's own.

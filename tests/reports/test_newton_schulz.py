@@ -4,12 +4,6 @@ import csv
 from pathlib import Path
 
 import pytest
-import torch
-
-import precisionlab
-from precisionlab.tasks.newton_schulz import EmittedStep
-from solvers.learned.newton_schulz import LearnedNewtonSchulz
-from solvers.problems import random_problem
 
 from .load import REPORTS, load
 
@@ -18,7 +12,7 @@ study, momentum_rates, newton_schulz_curves = (
     load("momentum"),
     load("newton-schulz", "curves.py"),
 )
-Kind, answers, kinds, measure = study.Kind, study.answers, study.kinds, study.measure
+Kind, kinds, measure = study.Kind, study.kinds, study.measure
 nist_rows, page, read, write = study.nist_rows, study.page, study.read, study.write
 TABLE = REPORTS / "newton-schulz/accuracy.csv"
 NAME = "linear-attention/newton-schulz"
@@ -51,21 +45,6 @@ def test_a_line_of_the_table_is_measured_again() -> None:
         # 50 problems instead of 1,000: a median moves by some tens of per cent.
         assert 0.5 <= new.median / old.median <= 2
         assert new.applications <= old.applications
-
-
-@pytest.mark.parametrize(("n", "condition"), [(5, 1e1), (5, 1e9), (1, 1.0), (2, 1e15)])
-def test_one_run_of_the_model_answers_for_both_solvers(n: int, condition: float) -> None:
-    """Told from the iterates, or, as where not all converge, by solving again."""
-    problem = random_problem(12, n, condition=condition, batch=(40,), generator=torch.Generator().manual_seed(n))
-    step = EmittedStep(precisionlab.load(NAME).model, n=5)
-    both = answers(step, problem.A, problem.b)
-    for refine, got in [
-        (False, (both.plain, both.applications, both.plain_converged)),
-        (True, (both.refined, both.iterations, both.refined_converged)),
-    ]:
-        alone = LearnedNewtonSchulz(step, refine=refine).solve(problem.A, problem.b)
-        for value, wanted in zip(got, (alone.x, alone.iterations, alone.converged), strict=True):
-            assert torch.equal(value, torch.as_tensor(wanted))
 
 
 def test_a_table_that_was_left_half_way_is_read_again(tmp_path: Path) -> None:

@@ -75,7 +75,16 @@ def _(
 
 
 def _toeplitz(weights: torch.Tensor, tokens: int, first: int) -> torch.Tensor:
-    """The filter as matrices, one a feature, (w, L, L): entry (t, s) is weights[t − s − first], or 0."""
+    """The filter as matrices, one a feature.
+
+    Args:
+        weights: (taps, w).
+        tokens: L.
+        first: the lag of the first tap.
+
+    Returns:
+        (w, L, L): entry (t, s) is weights[t − s − first], or 0 where there is none.
+    """
     place = torch.arange(tokens, device=weights.device)
     index = place[:, None] - place - first
     inside = (index >= 0) & (index < len(weights))
@@ -86,14 +95,37 @@ def _toeplitz(weights: torch.Tensor, tokens: int, first: int) -> torch.Tensor:
 def gated_convolution_eager(
     u: torch.Tensor, gate: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor, first: int
 ) -> torch.Tensor:
-    """The reference, in plain torch: a product with a Toeplitz matrix for each feature."""
+    """The reference, in plain torch: a product with a Toeplitz matrix for each feature.
+
+    Args:
+        u: inputs, (B, L, w).
+        gate: (B, L, w).
+        weights: the filter, (taps, w).
+        bias: (w,).
+        first: the lag of the first tap.
+
+    Returns:
+        (B, L, w).
+    """
     return gate * (torch.einsum("wts,bsw->btw", _toeplitz(weights, u.shape[1], first), u) + bias)
 
 
 def gated_convolution_backward_eager(
     dy: torch.Tensor, u: torch.Tensor, gate: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor, first: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The reference of the backward pass, which can itself be differentiated."""
+    """The reference of the backward pass, which can itself be differentiated.
+
+    Args:
+        dy: gradient of the output, (B, L, w).
+        u: inputs, (B, L, w).
+        gate: (B, L, w).
+        weights: the filter, (taps, w).
+        bias: (w,).
+        first: the lag of the first tap.
+
+    Returns:
+        The gradients of u, gate, weights and bias.
+    """
     matrices, dz, tokens = _toeplitz(weights, u.shape[1], first), dy * gate, u.shape[1]
     dgate = dy * (torch.einsum("wts,bsw->btw", matrices, u) + bias)
     du = torch.einsum("wts,btw->bsw", matrices, dz)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvers import errors, reference
-from solvers.learned.gradient import LearnedSolver
+from solvers.learned.gradient import LearnedGradient
 from solvers.problems import random_problem
 from solvers.result import Status
 
@@ -28,7 +28,7 @@ def disturbed(size: float):
     return gradient
 
 
-def error_of(solver: LearnedSolver, A: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def error_of(solver: LearnedGradient, A: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     exact = tuple(torch.as_tensor(part) for part in reference.solve_exact(A, b))
     return torch.as_tensor(errors.forward_error(solver.solve(A, b).x, exact))
 
@@ -44,7 +44,7 @@ def test_converged_means_within_the_documented_error(seed: int, m: int, conditio
     problem = random_problem(
         m, 3, condition=condition, residual=residual, batch=(4,), generator=torch.Generator().manual_seed(seed)
     )
-    solver = LearnedSolver(true_gradient, max_iterations=30_000)
+    solver = LearnedGradient(true_gradient, max_iterations=30_000)
     result = solver.solve(problem.A, problem.b)
     assert (result.status == Status.CONVERGED).all()
     relative_residual = problem.residual_norm / (problem.singular_values[:, 0] * problem.x.norm(dim=-1))
@@ -55,8 +55,8 @@ def test_converged_means_within_the_documented_error(seed: int, m: int, conditio
 @pytest.mark.parametrize("size", [1e-3, 1e-6, 1e-12])
 def test_refinement_turns_an_absolute_error_into_a_relative_one(size: float, generator: torch.Generator) -> None:
     problem = random_problem(20, 5, condition=3, batch=(10,), generator=generator)
-    refined = LearnedSolver(disturbed(size), tolerance=0.0, max_iterations=400)
-    plain = LearnedSolver(disturbed(size), tolerance=0.0, max_iterations=400, refinement=None)
+    refined = LearnedGradient(disturbed(size), tolerance=0.0, max_iterations=400)
+    plain = LearnedGradient(disturbed(size), tolerance=0.0, max_iterations=400, refinement=None)
     assert (error_of(plain, problem.A, problem.b) >= size / 100).all()
     assert (error_of(refined, problem.A, problem.b) <= 2 * U).all()
 
@@ -65,7 +65,7 @@ def test_refinement_turns_an_absolute_error_into_a_relative_one(size: float, gen
 @pytest.mark.parametrize("which", ["A", "b", "both"])
 def test_a_power_of_two_changes_nothing_but_the_exponent(exponent: int, which: str, generator: torch.Generator) -> None:
     problem = random_problem(8, 3, batch=(5,), generator=generator)
-    solver = LearnedSolver(disturbed(1e-9), max_iterations=50, tolerance=0.0)
+    solver = LearnedGradient(disturbed(1e-9), max_iterations=50, tolerance=0.0)
     plain = solver.solve(problem.A, problem.b).x
     factor = 2.0**exponent
     A = problem.A * (1.0 if which == "b" else factor)
@@ -77,7 +77,7 @@ def test_a_power_of_two_changes_nothing_but_the_exponent(exponent: int, which: s
 def test_a_given_step_size_means_the_callers_matrix(generator: torch.Generator) -> None:
     problem = random_problem(8, 3, batch=(1,), scale=1000.0, generator=generator)
     eta = 1e-6
-    trace = LearnedSolver(true_gradient, step_size=eta, max_iterations=1, tolerance=0.0, refinement=None)
+    trace = LearnedGradient(true_gradient, step_size=eta, max_iterations=1, tolerance=0.0, refinement=None)
     x0 = torch.ones(1, 3, dtype=torch.float64)
     one = trace.solve(problem.A, problem.b, x0=x0).x
     expected = x0 - eta * true_gradient(problem.A, problem.b, x0)
@@ -87,7 +87,7 @@ def test_a_given_step_size_means_the_callers_matrix(generator: torch.Generator) 
 def test_the_trace_runs_from_the_start_to_the_answer(generator: torch.Generator) -> None:
     problem = random_problem(8, 3, condition=2, batch=(2, 3), generator=generator)
     x0 = torch.ones(2, 3, 3, dtype=torch.float64)
-    result = LearnedSolver(true_gradient, max_iterations=25, tolerance=0.0).solve(
+    result = LearnedGradient(true_gradient, max_iterations=25, tolerance=0.0).solve(
         problem.A, problem.b, x0=x0, record=True
     )
     assert result.trace.shape == (26, 2, 3, 3)
@@ -102,7 +102,7 @@ def test_each_problem_ends_in_its_own_way(generator: torch.Generator) -> None:
     dependent = easy.A.clone()
     dependent[:, 2] = dependent[:, 1]
     A, b = torch.stack([easy.A, hard.A, dependent]), torch.stack([easy.b, hard.b, easy.b])
-    result = LearnedSolver(true_gradient, max_iterations=200).solve(A, b)
+    result = LearnedGradient(true_gradient, max_iterations=200).solve(A, b)
     assert result.status.tolist() == [Status.CONVERGED, Status.MAX_ITERATIONS, Status.RANK_DEFICIENT]
     assert result.iterations[0] < result.iterations[1] == 200
 
@@ -117,7 +117,7 @@ def test_a_gradient_that_is_not_finite_is_a_breakdown(broken: float, generator: 
         emitted[A[:, 0, 0] == 0] = broken
         return emitted
 
-    result = LearnedSolver(gradient).solve(problem.A, problem.b)
+    result = LearnedGradient(gradient).solve(problem.A, problem.b)
     assert result.status.tolist() == [Status.CONVERGED, Status.CONVERGED, Status.BREAKDOWN]
     assert result.x.isfinite().all()
 
@@ -128,7 +128,7 @@ def test_growing_until_squares_overflow_is_no_convergence(
     refinement: int | None, growth: float, generator: torch.Generator
 ) -> None:
     problem = random_problem(20, 5, condition=4.0, batch=(8,), generator=generator)
-    upwards = LearnedSolver(lambda A, b, x: -growth * true_gradient(A, b, x), refinement=refinement)
+    upwards = LearnedGradient(lambda A, b, x: -growth * true_gradient(A, b, x), refinement=refinement)
     result = upwards.solve(problem.A, problem.b)
     assert not torch.as_tensor(result.converged).any()
 
@@ -136,7 +136,7 @@ def test_growing_until_squares_overflow_is_no_convergence(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_zero_right_hand_side_has_a_zero_solution(dtype: torch.dtype, generator: torch.Generator) -> None:
     A = random_problem(8, 3, batch=(2,), dtype=dtype, generator=generator).A
-    result = LearnedSolver(true_gradient).solve(A, torch.zeros(2, 8, dtype=dtype))
+    result = LearnedGradient(true_gradient).solve(A, torch.zeros(2, 8, dtype=dtype))
     assert (result.status == Status.CONVERGED).all()
     assert (result.x == 0).all()
 
@@ -144,7 +144,7 @@ def test_a_zero_right_hand_side_has_a_zero_solution(dtype: torch.dtype, generato
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"step_size": "best"}, "step_size: got 'best', want 'spectrum' or a positive number"),
+        ({"step_size": "best"}, "step_size: got 'best', wants 'spectrum' or a number"),
         ({"step_size": -1.0}, "step_size: got -1.0"),
         ({"max_iterations": -1}, "max_iterations: got -1"),
         ({"tolerance": 1.0}, "tolerance: got 1.0"),
@@ -153,4 +153,4 @@ def test_a_zero_right_hand_side_has_a_zero_solution(dtype: torch.dtype, generato
 )
 def test_an_option_out_of_range_is_named(options: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
-        LearnedSolver(true_gradient, **options)
+        LearnedGradient(true_gradient, **options)

@@ -59,7 +59,7 @@ def test_correct_to_the_last_bit_whatever_the_residual(seed: int, n: int, extra:
 def test_steps_are_quadratic_and_few() -> None:
     for condition in (1e1, 1e4, 1e8):
         problem = random_problem(50, 6, condition=condition, batch=(5,), generator=torch.Generator().manual_seed(0))
-        result = LearnedNewtonSchulz(true_step, refine=False).solve(problem.A, problem.b)
+        result = LearnedNewtonSchulz(true_step, refinement=None).solve(problem.A, problem.b)
         # From λ >= 1/(n^¼ κ²) to ½ by doubling, then squaring to the level of rounding, and two to notice it.
         doubling = 2 * math.log2(condition) + math.log2(6) / 4 + 1
         assert int(result.iterations.max()) <= doubling + math.log2(53) + 2
@@ -71,7 +71,7 @@ def test_a_spurious_cubic_term_is_what_breaks_it_and_balancing_what_delays_it(ba
     medians = []
     for condition in (1e2, 1e3, 1e4):
         problem = random_problem(20, 5, condition=condition, batch=(20,), generator=torch.Generator().manual_seed(1))
-        solver = LearnedNewtonSchulz(spurious_cubic(size), balance=balance, refine=False)
+        solver = LearnedNewtonSchulz(spurious_cubic(size), balance=balance, refinement=None)
         medians.append(float(error_of(solver, problem).median()))
     rates = [math.log10(after / before) for before, after in pairwise(medians)]
     # ε ‖X‖³ beside ‖X‖ = κ: a decade in κ costs two in error. Balanced, ε κ^1.5 beside κ^0.5: one, as rounding does.
@@ -144,7 +144,7 @@ def test_a_step_in_float32_is_refined_to_float64() -> None:
         20, 5, condition=1e4, residual=1.0, batch=(20,), generator=torch.Generator().manual_seed(0)
     )
     assert float(error_of(LearnedNewtonSchulz(short), problem).max()) <= 2 * U
-    unrefined = error_of(LearnedNewtonSchulz(short, refine=False), problem)
+    unrefined = error_of(LearnedNewtonSchulz(short, refinement=None), problem)
     assert float(unrefined.median()) >= unit(torch.float32)
     # Where κ is beyond it, it says so.
     hard = random_problem(20, 5, condition=1e6, residual=1.0, batch=(20,), generator=torch.Generator().manual_seed(0))

@@ -5,7 +5,7 @@ from hypothesis import settings
 
 import solvers
 from solvers._core.triangular import matvec, rmatvec
-from solvers.learned.gradient import LearnedSolver
+from solvers.learned.gradient import LearnedGradient
 from solvers.refinement import Refinement
 from solvers.testing import check_solver
 
@@ -26,8 +26,8 @@ SHIPPED = {name: (solvers.get(name), LARGEST.get(name, 1e8)) for name in solvers
     "lsqr, loose": (solvers.get("lsqr", tolerance=1e-6), 1e8),
     "refinement": (Refinement(), 1e8),
     "refinement of residuals": (Refinement(mode="residual"), 1e8),
-    "learned, narrow": (LearnedSolver(true_gradient), 10.0),
-    "learned, wide": (LearnedSolver(true_gradient), 1e2),
+    "learned, narrow": (LearnedGradient(true_gradient), 10.0),
+    "learned, wide": (LearnedGradient(true_gradient), 1e2),
 }
 
 
