@@ -10,11 +10,23 @@ One table holds every method by name. This package knows nothing of models: a le
 import inspect
 from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from solvers.result import LstsqResult, Status
 from solvers.solver import Promise, Solver
 
+if TYPE_CHECKING:
+    from solvers import certify as certify
+    from solvers import errors as errors
+    from solvers import problems as problems
+    from solvers import reference as reference
+    from solvers import testing as testing
+
 __all__ = ["LstsqResult", "Promise", "Solver", "Status", "get", "names"]
+
+_ROOMS = ("certify", "errors", "problems", "reference", "testing")
+"""Modules that `import solvers` is enough for; each is imported when first asked for, with what it needs."""
 
 _REGISTRY = {
     "reference": ("solvers.reference", "Reference"),
@@ -64,17 +76,18 @@ def get(name: str, **options: object) -> Solver:
     return solver_class(**options)
 
 
+def __getattr__(name: str) -> ModuleType:
+    if name in _ROOMS:
+        return import_module(f"solvers.{name}")
+    raise AttributeError(f"module 'solvers' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS})
+
+
 def _unknown(kind: str, got: object, allowed: list[str]) -> str:
-    """The message for a name that is not in a list.
-
-    Args:
-        kind: what the name was for.
-        got: the name.
-        allowed: the names there are.
-
-    Returns:
-        One line with the near miss, if there is one, and the whole list.
-    """
+    """The message for a name that is not in a list: the near miss, if there is one, and the whole list."""
     near = get_close_matches(str(got), allowed, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     return f"unknown {kind}: {got!r}{hint} There is: {', '.join(allowed) or 'none'}"
