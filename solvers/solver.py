@@ -6,6 +6,7 @@ the shape of the batch are dealt with here, once, so that no method can get them
 Leading dimensions of `b` and `x0` must equal those of `A`; nothing is broadcast (use `expand`).
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from enum import StrEnum
@@ -15,8 +16,7 @@ import torch
 
 from solvers._core.arrays import validated
 from solvers._core.operators import Matrix, is_operator, validated_operator
-from solvers._core.scaling import ldexp, ordinary, scale
-from solvers._core.triangular import matvec, norm
+from solvers._core.triangular import residual_norm
 from solvers.result import Array, LstsqResult, Status, empty_result, to_numpy
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class Solver(ABC):
             record: whether to fill `trace`.
 
         Returns:
-            Flat tensors: x (B, n), status (B,), iterations (B,), trace (T+1, B, n) or None; residual_norm (B,) where it
-            costs nothing, NaN in it where it must be taken afresh.
+            Flat tensors: x (B, n), status (B,), iterations (B,), trace (T+1, B, n) or None; residual_norm and condition
+            (B,) where the method has them.
         """
 
     def solve(self, A: Array, b: Array, *, x0: Array | None = None, record: bool = False) -> LstsqResult:
@@ -111,17 +111,15 @@ class Solver(ABC):
             Stated by each method. A non-finite x is reported as BREAKDOWN (or RANK_DEFICIENT), never as CONVERGED.
         """  # noqa: DOC502 - raised by the validation that this calls
         tensors = validated(A, b, x0, underdetermined=self.underdetermined)
-        matrix, batch = tensors["A"], tensors["A"].shape[:-2]
-        flat = {name: t.reshape(-1, *t.shape[len(batch) :]) for name, t in tensors.items()} if matrix.numel() else {}
+        *batch, m, n = tensors["A"].shape
         # A solve is plain arithmetic in the dtype it was given: no graph, and no autocast to something shorter.
-        with torch.no_grad(), torch.autocast(matrix.device.type, enabled=False):
-            if matrix.numel():
-                result = self._solve(flat["A"], flat["b"], flat.get("x0"), record)
+        with torch.no_grad(), torch.autocast(tensors["A"].device.type, enabled=False):
+            if tensors["A"].numel():
+                flat = {name: part.reshape(-1, *part.shape[len(batch) :]) for name, part in tensors.items()}
+                result = _completed(flat["A"], flat["b"], self._solve(flat["A"], flat["b"], flat.get("x0"), record))
             else:
-                result = empty_result(matrix.new_empty(0, *matrix.shape[-2:]), record)
-            if matrix.numel():
-                result = _with_residual_norm(flat["A"], flat["b"], result)
-        return _restore(_flag_nonfinite(result), batch, as_numpy=not isinstance(A, torch.Tensor))
+                result = empty_result(tensors["A"].new_empty(0, m, n), record)
+        return _restore(result, batch, as_numpy=not isinstance(A, torch.Tensor))
 
 
 class ProductSolver(Solver):
@@ -166,72 +164,37 @@ class ProductSolver(Solver):
             return super().solve(cast(Array, A), b, x0=x0, record=record)
         operator, right, start = validated_operator(A, b, x0)
         with torch.no_grad():
-            result = self._solve(operator, right, start, record)
-        return _restore(_flag_nonfinite(result), torch.Size(), as_numpy=True)
+            result = _completed(operator, right, self._solve(operator, right, start, record))
+        return _restore(result, [], as_numpy=True)
 
 
-def _flag_nonfinite(result: LstsqResult) -> LstsqResult:
-    """Turn a non-finite answer that claims success into a BREAKDOWN.
-
-    Args:
-        result: a flat result.
-
-    Returns:
-        The same, with its statuses corrected.
-    """
-    x, status = torch.as_tensor(result.x), torch.as_tensor(result.status).to(torch.int64)
-    silent = ~torch.isfinite(x).all(dim=-1) & (status != Status.RANK_DEFICIENT)
-    return replace(result, status=torch.where(silent, int(Status.BREAKDOWN), status))
-
-
-def _with_residual_norm(A: torch.Tensor, b: torch.Tensor, result: LstsqResult) -> LstsqResult:
-    """The flat result with its residual norm, taken afresh where the method has not said it."""
-    x = torch.as_tensor(result.x)
-    if result.residual_norm is None:
-        return replace(result, residual_norm=_residual_norm(A, b, x))
-    known = torch.as_tensor(result.residual_norm)
-    where = torch.nonzero(torch.isnan(known)).squeeze(-1)
-    afresh = _residual_norm(A[where], b[where], x[where]) if len(where) else known[where]
-    return replace(result, residual_norm=known.index_put((where,), afresh))
-
-
-def _residual_norm(A: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """‖b − A x‖₂ in the units of b, (B,); inf where x is not finite or the norm overflows."""
-    size = norm(b - matvec(A, x))
-    odd = ~(ordinary(size) & ordinary(norm(x)))
-    if not bool(odd.any()):
-        return torch.where(torch.isfinite(size), size, float("inf"))
-    # A zero, an underflow and an overflow look alike until the problem is of size 1.
-    part = scale(A[odd], b[odd], torch.nan_to_num(x[odd], nan=0.0, posinf=0.0, neginf=0.0))
-    scaled = ldexp(norm(part.b - matvec(part.A, part.start)), part.right_exponent)
-    size[odd] = torch.where(torch.isfinite(x[odd]).all(dim=-1), scaled, float("inf"))
-    return size
-
-
-def _restore(result: LstsqResult, batch: torch.Size, *, as_numpy: bool) -> LstsqResult:
-    """Give a flat result the caller's batch shape and family.
-
-    Args:
-        result: a flat result of torch tensors.
-        batch: the leading dimensions of A.
-        as_numpy: whether the caller spoke NumPy.
-
-    Returns:
-        The result as the caller wants it.
-    """
+def _completed(A: Matrix, b: torch.Tensor, result: LstsqResult) -> LstsqResult:
+    """A flat result with a residual norm, and BREAKDOWN where x is not finite and claims success."""
     x, status = torch.as_tensor(result.x), torch.as_tensor(result.status)
-    iterations = torch.as_tensor(result.iterations).to(torch.int64)
-    trace = None if result.trace is None else torch.as_tensor(result.trace)
+    residual = residual_norm(A, b, x) if result.residual_norm is None else torch.as_tensor(result.residual_norm)
+    if not math.isfinite(float(x.sum())):
+        finite = torch.isfinite(x).all(dim=-1)
+        status = torch.where(finite | (status == Status.RANK_DEFICIENT), status, int(Status.BREAKDOWN))
+        residual = torch.where(finite, residual, torch.inf)
+    return replace(result, status=status, residual_norm=residual)
 
-    def shaped(tensor: torch.Tensor, *shape: int) -> Array:
-        tensor = tensor.reshape(shape)
+
+def _restore(result: LstsqResult, batch: list[int], *, as_numpy: bool) -> LstsqResult:
+    """A flat result in the caller's family, with the leading dimensions of A."""
+
+    def shaped(array: Array, *behind: int, before: tuple[int, ...] = ()) -> Array:
+        tensor = torch.as_tensor(array).reshape((*before, *batch, *behind))
         return to_numpy(tensor) if as_numpy else tensor
 
+    def each(array: Array | None) -> Array | None:
+        return None if array is None else shaped(array)
+
+    n, trace = result.x.shape[-1], result.trace
     return LstsqResult(
-        x=shaped(x, *batch, x.shape[-1]),
-        status=shaped(status, *batch),
-        iterations=shaped(iterations, *batch),
-        residual_norm=shaped(torch.as_tensor(result.residual_norm), *batch),
-        condition=None if result.condition is None else shaped(torch.as_tensor(result.condition), *batch),
-        trace=None if trace is None else shaped(trace, trace.shape[0], *batch, trace.shape[-1]),
+        x=shaped(result.x, n),
+        status=shaped(torch.as_tensor(result.status).to(torch.int64)),
+        iterations=shaped(torch.as_tensor(result.iterations).to(torch.int64)),
+        residual_norm=each(result.residual_norm),
+        condition=each(result.condition),
+        trace=None if trace is None else shaped(trace, n, before=(len(trace),)),
     )

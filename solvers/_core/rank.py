@@ -38,11 +38,19 @@ def condition_of(R: torch.Tensor, *, columnwise: bool = True) -> torch.Tensor:
     Returns:
         (B,); inf where a pivot is zero, the inverse overflows, or R is not finite.
     """
-    n = R.shape[-1]
-    scaled = scale_columns(R.triu())[0] if columnwise else R.triu()
-    inverse = torch.linalg.solve_triangular(scaled, torch.eye(n, dtype=R.dtype, device=R.device), upper=True)
-    kappa = torch.linalg.matrix_norm(scaled) * torch.linalg.matrix_norm(inverse)
-    return torch.where(torch.isfinite(kappa), kappa, float("inf"))
+    upper = R.triu()
+    largest = upper.abs().amax(dim=-2, keepdim=True)
+    # Quotients by powers of two, 0/0 = NaN for a zero column.
+    scaled = upper / (largest / (2 * torch.frexp(largest).mantissa)) if columnwise else upper
+    eye = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
+    inverse = torch.linalg.solve_triangular(scaled, eye, upper=True)
+    kappa = _frobenius(scaled) * _frobenius(inverse)
+    return torch.nan_to_num(kappa, nan=torch.inf, posinf=torch.inf)
+
+
+def _frobenius(A: torch.Tensor) -> torch.Tensor:
+    size: torch.Tensor = torch.linalg.vector_norm(A, dim=(-2, -1))
+    return size
 
 
 def rank_limit(m: int, n: int, dtype: torch.dtype) -> float:
@@ -61,15 +69,19 @@ def deficient_factor(R: torch.Tensor, m: int, condition: torch.Tensor) -> torch.
     Returns:
         Booleans, (B,); a factor that overflowed is not called deficient.
     """
-    limit = rank_limit(m, R.shape[-1], R.dtype)
-    deficient: torch.Tensor = ~(condition < limit)
-    if not bool(deficient.any()):
-        return deficient
-    deficient &= torch.isfinite(R).all(dim=-1).all(dim=-1)
-    where = torch.nonzero(deficient).squeeze(-1)
+    return beyond(R, condition, rank_limit(m, R.shape[-1], R.dtype))
+
+
+def beyond(R: torch.Tensor, condition: torch.Tensor, limit: float) -> torch.Tensor:
+    """Which finite factors have κ₂ >= limit with columns of comparable size; otherwise as `deficient_factor`."""
+    doubtful: torch.Tensor = ~(condition < limit)
+    if not bool(doubtful.any()):
+        return doubtful
+    doubtful &= torch.isfinite(R).all(dim=-1).all(dim=-1)
+    where = torch.nonzero(doubtful).squeeze(-1)
     scaled, _ = scale_columns(R[where].triu())
     s = torch.linalg.svdvals(scaled)
-    return deficient.index_put((where,), s[:, -1] * limit <= s[:, 0])
+    return doubtful.index_put((where,), s[:, -1] * limit <= s[:, 0])
 
 
 def judged(A: Matrix, result: LstsqResult, *, columnwise: bool = True) -> LstsqResult:

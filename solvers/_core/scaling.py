@@ -184,3 +184,32 @@ def ordinary(sizes: torch.Tensor) -> torch.Tensor:
     # Written so that a NaN, from squares that overflowed, is not ordinary.
     within: torch.Tensor = (sizes < safe) & (sizes > 1 / safe)
     return within
+
+
+def all_ordinary(sizes: torch.Tensor) -> bool:
+    """Whether all sizes are `ordinary`, at the cost of one pass."""
+    if not sizes.numel():
+        return True
+    low, high = torch.aminmax(sizes)
+    safe = torch.finfo(sizes.dtype).max ** 0.25
+    return 1 / safe < float(low) and float(high) < safe
+
+
+def out_of_range(
+    size: torch.Tensor, least: torch.Tensor, residual: torch.Tensor, b: torch.Tensor, x: torch.Tensor
+) -> torch.Tensor:
+    """Which problems plain arithmetic may not have solved, for their range alone.
+
+    Args:
+        size: ‖A‖_F as that arithmetic has it, (B,).
+        least: the smallest norm of a column, likewise.
+        residual: ‖b − A x‖, likewise; where it is of ordinary size b is not small.
+        b: right-hand sides, (B, m).
+        x: what it takes for solutions, (B, n).
+
+    Returns:
+        Booleans, (B,).
+    """
+    right = b.abs().amax(dim=-1)
+    fits = ordinary(residual) | ordinary(right) | (right == 0)
+    return ~(ordinary(size) & ordinary(least) & fits & torch.isfinite(x).all(dim=-1))
