@@ -27,7 +27,7 @@ from solvers._core.rank import beyond, condition_of, deficient_factor, rank_limi
 from solvers._core.scaling import all_ordinary, exponent, ldexp, ordinary, out_of_range, scale_columns
 from solvers._core.triangular import residual_norm
 from solvers.fused import BACKENDS, Backend
-from solvers.fused.cholesky import cholesky, cholesky_eager
+from solvers.fused.cholesky import cholesky_eager, solve_by_cholesky
 from solvers.result import LstsqResult, Status
 from solvers.solver import Promise, Solver
 
@@ -82,6 +82,5 @@ class Cholesky(Solver):
 def _factored(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solutions, R and what `cholesky` measures, (5, B)."""
     if fused.chosen(backend, A, b, columns=A.shape[-1], entries=A.shape[-2] * A.shape[-1]):
-        answer: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = cholesky(A, b)
-        return answer
+        return solve_by_cholesky(A, b)
     return cholesky_eager(A, b)

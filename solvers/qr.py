@@ -25,10 +25,10 @@ import torch
 from solvers import fused
 from solvers._core.arrays import require_choice
 from solvers._core.rank import deficient_factor, rank_limit
-from solvers._core.scaling import all_ordinary, exponent, ldexp, ordinary, out_of_range
+from solvers._core.scaling import exponent, ldexp, ordinary, out_of_range
 from solvers._core.triangular import residual_norm
 from solvers.fused import BACKENDS, Backend
-from solvers.fused.householder import householder, householder_eager
+from solvers.fused.householder import householder_eager, solve_by_householder
 from solvers.result import LstsqResult, Status
 from solvers.solver import Promise, Solver
 
@@ -60,9 +60,11 @@ class QR(Solver):
         del x0
         m, n = A.shape[-2:]
         x, R, measures = _factored(A, b, self.backend)
-        condition, residual = measures[4], measures[5] if m > n else residual_norm(A, b, x)
+        condition, residual = measures[4], measures[5]
+        if m == n:  # no row is left to tell it
+            residual.copy_(residual_norm(A, b, x))
         status = torch.zeros(len(A), dtype=torch.int64, device=A.device)
-        if not _usual(measures, residual, x, rank_limit(m, n, A.dtype)):
+        if not (_even(measures, rank_limit(m, n, A.dtype)) and math.isfinite(float(x.sum()))):
             bad = deficient_factor(R, m, condition)
             largest, smallest, size, least, *_ = measures
             odd = out_of_range(size, least, residual, b, x) | (largest > _GRADED * smallest)
@@ -79,19 +81,19 @@ class QR(Solver):
         )
 
 
-def _usual(measures: torch.Tensor, residual: torch.Tensor, x: torch.Tensor, limit: float) -> bool:
-    """Whether the whole batch is of even rows, of ordinary size and of full rank, judged by the extremes alone."""
+def _even(measures: torch.Tensor, limit: float) -> bool:
+    """Whether all problems have even rows, full rank and ordinary sizes, judged by the extremes of the batch."""
     low, high = (side.tolist() for side in torch.aminmax(measures, dim=-1))
-    even = high[0] <= _GRADED * low[1] and high[4] < limit
-    return even and all_ordinary(measures[2:5]) and all_ordinary(residual) and math.isfinite(float(x.sum()))
+    safe = torch.finfo(measures.dtype).max ** 0.25
+    usual = all(1 / safe < value < safe for value in low[2:] + high[2:])
+    return usual and high[0] <= _GRADED * low[1] and high[4] < limit
 
 
 def _factored(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solutions, R and what `householder` measures, (6, B)."""
     m, n = A.shape[-2:]
     if fused.chosen(backend, A, b, columns=n, entries=m * n, gpu=("solve_by_householder", m, n)):
-        answer: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = householder(A, b)
-        return answer
+        return solve_by_householder(A, b)
     return householder_eager(A, b)
 
 

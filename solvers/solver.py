@@ -8,7 +8,6 @@ Leading dimensions of `b` and `x0` must equal those of `A`; nothing is broadcast
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -112,14 +111,16 @@ class Solver(ABC):
         """  # noqa: DOC502 - raised by the validation that this calls
         tensors = validated(A, b, x0, underdetermined=self.underdetermined)
         *batch, m, n = tensors["A"].shape
+        as_numpy = not isinstance(A, torch.Tensor)
         # A solve is plain arithmetic in the dtype it was given: no graph, and no autocast to something shorter.
         with torch.no_grad(), torch.autocast(tensors["A"].device.type, enabled=False):
-            if tensors["A"].numel():
-                flat = {name: part.reshape(-1, *part.shape[len(batch) :]) for name, part in tensors.items()}
-                result = _completed(flat["A"], flat["b"], self._solve(flat["A"], flat["b"], flat.get("x0"), record))
-            else:
-                result = empty_result(tensors["A"].new_empty(0, m, n), record)
-        return _restore(result, batch, as_numpy=not isinstance(A, torch.Tensor))
+            if not tensors["A"].numel():
+                flat = tensors["A"].new_empty(0, m, n)
+                return _finished(flat, flat[..., 0], empty_result(flat, record), batch, as_numpy=as_numpy)
+            matrix, right = tensors["A"].reshape(-1, m, n), tensors["b"].reshape(-1, m)
+            start = tensors["x0"].reshape(-1, n) if "x0" in tensors else None
+            result = self._solve(matrix, right, start, record)
+            return _finished(matrix, right, result, batch, as_numpy=as_numpy)
 
 
 class ProductSolver(Solver):
@@ -164,37 +165,28 @@ class ProductSolver(Solver):
             return super().solve(cast(Array, A), b, x0=x0, record=record)
         operator, right, start = validated_operator(A, b, x0)
         with torch.no_grad():
-            result = _completed(operator, right, self._solve(operator, right, start, record))
-        return _restore(result, [], as_numpy=True)
+            return _finished(operator, right, self._solve(operator, right, start, record), [], as_numpy=True)
 
 
-def _completed(A: Matrix, b: torch.Tensor, result: LstsqResult) -> LstsqResult:
-    """A flat result with a residual norm, and BREAKDOWN where x is not finite and claims success."""
-    x, status = torch.as_tensor(result.x), torch.as_tensor(result.status)
+def _finished(A: Matrix, b: torch.Tensor, result: LstsqResult, batch: list[int], *, as_numpy: bool) -> LstsqResult:
+    """A flat result in the caller's family and batch shape: no silent NaN in it, and with a residual norm."""
+    x, status = torch.as_tensor(result.x), torch.as_tensor(result.status).to(torch.int64)
     residual = residual_norm(A, b, x) if result.residual_norm is None else torch.as_tensor(result.residual_norm)
     if not math.isfinite(float(x.sum())):
         finite = torch.isfinite(x).all(dim=-1)
         status = torch.where(finite | (status == Status.RANK_DEFICIENT), status, int(Status.BREAKDOWN))
         residual = torch.where(finite, residual, torch.inf)
-    return replace(result, status=status, residual_norm=residual)
-
-
-def _restore(result: LstsqResult, batch: list[int], *, as_numpy: bool) -> LstsqResult:
-    """A flat result in the caller's family, with the leading dimensions of A."""
 
     def shaped(array: Array, *behind: int, before: tuple[int, ...] = ()) -> Array:
         tensor = torch.as_tensor(array).reshape((*before, *batch, *behind))
         return to_numpy(tensor) if as_numpy else tensor
 
-    def each(array: Array | None) -> Array | None:
-        return None if array is None else shaped(array)
-
-    n, trace = result.x.shape[-1], result.trace
+    n, condition, trace = x.shape[-1], result.condition, result.trace
     return LstsqResult(
-        x=shaped(result.x, n),
-        status=shaped(torch.as_tensor(result.status).to(torch.int64)),
+        x=shaped(x, n),
+        status=shaped(status),
         iterations=shaped(torch.as_tensor(result.iterations).to(torch.int64)),
-        residual_norm=each(result.residual_norm),
-        condition=each(result.condition),
+        residual_norm=shaped(residual),
+        condition=None if condition is None else shaped(condition),
         trace=None if trace is None else shaped(trace, n, before=(len(trace),)),
     )

@@ -191,7 +191,7 @@ def all_ordinary(sizes: torch.Tensor) -> bool:
     if not sizes.numel():
         return True
     low, high = torch.aminmax(sizes)
-    safe = torch.finfo(sizes.dtype).max ** 0.25
+    safe: float = torch.finfo(sizes.dtype).max ** 0.25
     return 1 / safe < float(low) and float(high) < safe
 
 

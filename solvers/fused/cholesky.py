@@ -10,8 +10,7 @@ from solvers._core.rank import condition_of
 from solvers.fused import fresh, launch, plain
 
 
-@torch.library.custom_op("precisionlab::cholesky", mutates_args=(), device_types="cpu")
-def cholesky(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def solve_by_cholesky(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solve AᵀA x = Aᵀb for each problem.
 
     Args:
@@ -27,6 +26,10 @@ def cholesky(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     x, R, measures = fresh(A, batch, n), fresh(A, batch, n, n), fresh(A, 5, batch)
     launch("solve_by_cholesky", plain(A), plain(b), x, R, measures)
     return x, R, measures
+
+
+cholesky = torch.library.custom_op("precisionlab::cholesky", solve_by_cholesky, mutates_args=(), device_types="cpu")
+"""The same for a graph; a call through the dispatcher costs as much again as a small problem."""
 
 
 @cholesky.register_fake

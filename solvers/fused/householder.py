@@ -10,8 +10,7 @@ from solvers._core.rank import condition_of
 from solvers.fused import fresh, launch, plain
 
 
-@torch.library.custom_op("precisionlab::householder", mutates_args=(), device_types=("cpu", "cuda"))
-def householder(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def solve_by_householder(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solve min_x ‖b − A x‖₂ for each problem.
 
     Args:
@@ -27,6 +26,12 @@ def householder(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.T
     x, R, measures = fresh(A, batch, n), fresh(A, batch, n, n), fresh(A, 6, batch)
     launch("solve_by_householder", plain(A), plain(b), x, R, measures)
     return x, R, measures
+
+
+householder = torch.library.custom_op(
+    "precisionlab::householder", solve_by_householder, mutates_args=(), device_types=("cpu", "cuda")
+)
+"""The same for a graph; a call through the dispatcher costs as much again as a small problem."""
 
 
 @householder.register_fake
