@@ -75,20 +75,7 @@ def _make(
     units: list[int] | None = None,
     response_unit: int = 1,
 ) -> NistProblem:
-    """Assemble a set, moving its certified coefficients into its units.
-
-    Args:
-        name: the set's name.
-        difficulty: NIST's grade.
-        columns: the columns of A, in multiples of 1/unit.
-        response: b, in multiples of 1/response_unit.
-        certified: the coefficients as NIST prints them.
-        units: the unit of each column, 1 unless given.
-        response_unit: the unit of b.
-
-    Returns:
-        The problem.
-    """
+    """A set from columns in multiples of 1/unit, responses of 1/response_unit, and coefficients as NIST prints them."""
     # b = Σ a_j x_j with a_j = A_j/unit_j and b = B/response_unit gives B = Σ A_j (x_j response_unit/unit_j).
     scales = units or [1] * len(columns)
     moved = [float(Fraction(c) * response_unit / unit) for c, unit in zip(certified, scales, strict=True)]

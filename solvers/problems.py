@@ -11,7 +11,6 @@ differs from it by about κ·u (and κ²·u times ‖r‖/(‖A‖‖x‖)): `so
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import mpmath
 import torch
 
 from solvers._core.arrays import DTYPES, require_count, require_nonnegative
@@ -175,6 +174,8 @@ def hilbert(n: int, *, m: int | None = None, dtype: torch.dtype = torch.float64)
     Reference:
         Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), section 28.1.
     """
+    import mpmath
+
     rows = n if m is None else m
     _check_shape(rows, n, dtype)
     with mpmath.workdps(30 + 2 * n):
@@ -228,16 +229,7 @@ def lauchli(n: int, *, epsilon: float = 2.0**-27, dtype: torch.dtype = torch.flo
 
 
 def _check_shape(m: int, n: int, dtype: torch.dtype) -> None:
-    """Refuse a shape or dtype that no solver takes.
-
-    Args:
-        m: rows.
-        n: unknowns.
-        dtype: of the problem.
-
-    Raises:
-        TypeError: if dtype is not float32 or float64.
-    """
+    """Refuse a shape or dtype that no solver takes."""
     require_count("n", n, least=1)
     require_count("m", m, least=n)
     if dtype not in DTYPES:
@@ -245,17 +237,7 @@ def _check_shape(m: int, n: int, dtype: torch.dtype) -> None:
 
 
 def _orthonormal(batch: tuple[int, ...], m: int, n: int, generator: torch.Generator | None) -> torch.Tensor:
-    """Matrices with orthonormal columns, Haar distributed.
-
-    Args:
-        batch: leading dimensions.
-        m: rows.
-        n: columns, at most m.
-        generator: source of randomness.
-
-    Returns:
-        Float64, (*batch, m, n).
-    """
+    """Matrices with orthonormal columns, (*batch, m, n), Haar distributed, float64."""
     Q, R = torch.linalg.qr(torch.randn(*batch, m, n, dtype=torch.float64, generator=generator))
     # LAPACK fixes the signs of R's diagonal; undoing that makes the distribution uniform.
     signs = torch.where(R.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(torch.float64)

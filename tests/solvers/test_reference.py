@@ -152,13 +152,13 @@ def test_a_short_fuzz(start):
     assert min(kinds["solved"], kinds["rank-deficient"]) > 0
 
 
-def test_the_solver_rounds_once_to_float32():
-    # The solution, 1 + 2⁻²⁴ + 2⁻⁶⁰, rounds to a tie in float64, which rounds to 1 in float32.
+@pytest.mark.parametrize(("half", "rest", "rounded"), [(1, 1, 1), (3, -1, 1), (1, 0, 0), (3, 0, 2)])
+def test_the_solver_rounds_once_to_float32(half, rest, rounded):
+    # x₁ = 1 + half·2⁻²⁴ + rest·2⁻⁶⁰ rounds in float64 to a tie of float32, which must not be taken for one.
     A = np.array([[1.0, -1.0, -1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32)
-    b = np.array([1.0, 2.0**-24, 2.0**-60], dtype=np.float32)
-    result = solvers.get("reference").solve(A, b)
-    assert result.x[0] == np.float32(1 + 2.0**-23)
-    assert reference.solve(A, b)[0] == 1 + 2.0**-24
+    b = np.array([1.0, half * 2.0**-24, rest * 2.0**-60], dtype=np.float32)
+    assert reference.solve(A, b)[0] == 1 + half * 2.0**-24
+    assert solvers.get("reference").solve(A, b).x[0] == np.float32(1 + rounded * 2.0**-23)
 
 
 def test_the_solver_says_how_each_problem_ended():
