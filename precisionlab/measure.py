@@ -5,6 +5,7 @@ are against the solution of those rounded problems: what is measured is the solv
 """
 
 import inspect
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ import pandas as pd
 import torch
 
 import solvers
-from precisionlab.precision import environment
+from precisionlab.config import near_miss
+from precisionlab.precision import DTYPES, environment, math_flags
 from precisionlab.reporting import RESULT_COLUMNS, Curves, Meta, ProblemSet, Report, write_report
-from precisionlab.runs import Card
+from precisionlab.runs import Card, Run, RunDirectory, load, load_solver, zoo
+from precisionlab.runs.loading import options_of, solver_task
 from solvers import errors, gradient_descent, reference
 from solvers.problems import LstsqProblem, gaussian_problem
 from solvers.solver import Solver
@@ -49,6 +52,68 @@ class Subject:
     dtype: torch.dtype = torch.float64
     shape: tuple[int, int] | None = None
     card: Card | None = None
+
+
+def report(
+    entries: Sequence[str | Path | Run | Solver],
+    *,
+    out: str | Path,
+    problems: LstsqProblem | int | None = None,
+    iterations: int = 100,
+    title: str | None = None,
+) -> Report:
+    """Measure solvers on the same problems and write a report of error against iteration.
+
+    Args:
+        entries: Runs, names of shipped checkpoints or of solvers, run directories, solvers; learned ones first.
+        out: The report's directory.
+        problems: What to solve: problems, or how many fresh ones as the models were trained on; None means 4,096.
+        iterations: Iterations given to each iterative solver.
+        title: Heading of the page.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError: If there are no entries or one of them is unknown.
+    """
+    if isinstance(entries, str | Path | Run | Solver):
+        entries = [entries]
+    if not entries:
+        raise ValueError("entries: got none, want at least one run or solver")
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"iterations: got {iterations!r}, want a whole number from 1")
+    subjects = [_subject(entry, iterations) for entry in entries]
+    names = [
+        str(entry) if isinstance(entry, str | Path) else subject.name
+        for entry, subject in zip(entries, subjects, strict=True)
+    ]
+    given = ["precisionlab", "report", *names, "--out", str(out), "--iterations", str(iterations)]
+    given += ["--problems", str(problems)] if isinstance(problems, int) else []
+    given += [] if title is None else ["--title", title]
+    command = shlex.join(given)
+    with math_flags():
+        return written(subjects, out=Path(out), problems=problems, iterations=iterations, title=title, command=command)
+
+
+def _subject(entry: str | Path | Run | Solver, iterations: int) -> Subject:
+    """What an entry of a report stands for."""
+    if isinstance(entry, Solver):
+        return solver_subject(entry)
+    if isinstance(entry, str) and entry in solvers.names():
+        return classical_subject(entry, iterations)
+    if isinstance(entry, str) and zoo.path(entry) is None and not RunDirectory(Path(entry)).started:
+        known = near_miss(entry, [*zoo.names(), *solvers.names()])
+        raise ValueError(f"unknown report entry {entry!r}: no run directory of that name; {known}")
+    run = entry if isinstance(entry, Run) else load(entry)
+    task = solver_task(run)
+    wanted = {"max_iterations": iterations, "tolerance": 0.0}
+    return solver_subject(
+        load_solver(run, **{key: value for key, value in wanted.items() if key in options_of(task)}),
+        dtype=DTYPES[run.experiment.dtype],
+        shape=(task.rows, task.n),
+        card=run.card,
+    )
 
 
 def solver_subject(
@@ -98,7 +163,7 @@ def classical_subject(name: str, iterations: int) -> Subject:
     return solver_subject(solvers.get(name, **{key: value for key, value in wanted.items() if key in accepted}))
 
 
-def report(
+def written(
     subjects: Sequence[Subject],
     *,
     out: Path,

@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 
-from precisionlab import distributed
-
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -97,11 +95,12 @@ def processor() -> str:
     return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def environment(device: str) -> dict[str, Any]:
-    """What could change the bits of a result.
+def environment(device: str, *, processes: int = 1) -> dict[str, Any]:
+    """What could change the bits of a result, as it is now: to be called where the result is computed.
 
     Args:
         device: The torch device that computes.
+        processes: How many train together.
 
     Returns:
         Versions, processor, device, threads and math flags, ready for JSON.
@@ -119,7 +118,7 @@ def environment(device: str) -> dict[str, Any]:
         "device": device,
         "accelerator": accelerator,
         "threads": torch.get_num_threads(),
-        "processes": distributed.size(),
+        "processes": processes,
         "math_flags": {
             "matmul_precision": flags.matmul_precision,
             "tf32": flags.tf32,

@@ -20,7 +20,7 @@ import atheris
 with atheris.instrument_imports(include=["precisionlab", "tomllib", "json", "safetensors", "pydantic"]):
     from precisionlab import config, zoo
     from precisionlab.runs import RunConfig, RunDirectory
-    from precisionlab.training.checkpoints import load_checkpoint
+    from precisionlab.runs.checkpoints import load_checkpoint
 
 SHIPPED = "linear-attention/explicit-gradient"
 FILES = ("config.toml", "card.json", "metrics.jsonl", "model.safetensors")

@@ -70,9 +70,9 @@ def reached(directory: Path) -> str:
 def train(directory: Path) -> None:
     """What a child does: begin, or go on."""
     import precisionlab
-    from precisionlab import lab
+    from precisionlab.runs import training
 
-    lab.SECONDS_BETWEEN_SAVES = 0.0
+    training.SECONDS_BETWEEN_SAVES = 0.0
     resume = (directory / "config.toml").exists()
     settings = {} if resume else SETTINGS
     precisionlab.train(NAME, run_dir=directory, resume=resume, progress=False, **settings)

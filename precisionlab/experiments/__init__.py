@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from precisionlab import plugins
 from precisionlab.config import near_miss
 from precisionlab.experiments import (
     gated_conv_explicit_gradient,
@@ -15,6 +16,8 @@ from precisionlab.experiments import (
     softmax_explicit_gradient,
 )
 from precisionlab.experiments.experiment import Experiment
+
+__all__ = ["Experiment", "get", "names", "registry"]
 
 _EXPERIMENTS = (
     gated_conv_explicit_gradient.EXPERIMENT,
@@ -31,7 +34,7 @@ _EXPERIMENTS = (
 
 @cache
 def registry() -> dict[str, Experiment]:
-    """The experiments.
+    """The experiments that ship.
 
     Returns:
         All of them, by name.
@@ -39,11 +42,20 @@ def registry() -> dict[str, Experiment]:
     return {experiment.name: experiment for experiment in _EXPERIMENTS}
 
 
+def names() -> list[str]:
+    """The experiments that `precisionlab.train` knows by name.
+
+    Returns:
+        Their names.
+    """
+    return sorted(registry())
+
+
 def get(name: str) -> Experiment:
     """An experiment by name.
 
     Args:
-        name: Such as ``"linear-attention/explicit-gradient"``.
+        name: One of `names`, or ``path/to/file.py:NAME`` or ``module:NAME`` for one of your own.
 
     Returns:
         Its configuration.
@@ -51,6 +63,14 @@ def get(name: str) -> Experiment:
     Raises:
         ValueError: If there is none of that name.
     """
-    if name not in registry():
-        raise ValueError(f"unknown experiment {name!r}: {near_miss(name, sorted(registry()))}")
-    return registry()[name]
+    if name in registry():
+        return registry()[name]
+    place, colon, attribute = name.rpartition(":")
+    if not colon:
+        known = f"{near_miss(name, names())}; one of your own is path/to/file.py:NAME"
+        raise ValueError(f"unknown experiment {name!r}: {known}")
+    module = plugins.use(place)
+    own = {key: value for key, value in vars(module).items() if isinstance(value, Experiment)}
+    if attribute not in own:
+        raise ValueError(f"{place}: no experiment {attribute!r}; {near_miss(attribute, sorted(own))}")
+    return own[attribute]

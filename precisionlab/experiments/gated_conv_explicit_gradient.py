@@ -6,7 +6,7 @@ AᵀA/N for the identity. From its 1e-2 Levenberg–Marquardt falls to the floor
 """
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.models import ModelConfig
+from precisionlab.models import GatedConvolution, ModelConfig
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
@@ -14,14 +14,13 @@ from precisionlab.training.prune import Prune
 
 EXPERIMENT = Experiment(
     name="gated-conv/explicit-gradient",
-    summary="Gated convolution emits the least-squares gradient Aᵀ(A x₀ − b)/N (n = 5, N = 20)",
     cost="about 4 minutes on 2 cores",
     task=ExplicitGradient(n=5, rows=20),
     model=ModelConfig(
-        mixer="gated-conv", width=32, layers=2, causal=True, first_last=True, positions="none", reads="last"
+        mixer=GatedConvolution(causal=True), width=32, layers=2, first_last=True, positions="none", reads="last"
     ),
     phases=(
-        Adam(steps=2500, learning_rate=3e-3, schedule="cosine", active_rows=4),
+        Adam(steps=2500, learning_rate=3e-3, schedule="cosine", easier={"active_rows": 4}),
         GaussNewton(residuals=0.5, steps=14),
         Prune(),
         GaussNewton(residuals=0.5, damping=1e-9, stall=4, keep_zeros=True),

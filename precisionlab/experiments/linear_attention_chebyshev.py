@@ -6,17 +6,16 @@ up for another.
 """
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.models import ModelConfig
+from precisionlab.models import LinearAttention, ModelConfig
 from precisionlab.tasks import Chebyshev
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
 EXPERIMENT = Experiment(
     name="linear-attention/chebyshev",
-    summary="Linear attention emits the next iterate of Chebyshev's method (n = 5, any number of rows)",
     cost="some minutes on 2 cores",
     task=Chebyshev(n=5, rows=20),
-    model=ModelConfig(mixer="linear-attention", width=18, layers=2, heads=1, positions="none", reads="first"),
+    model=ModelConfig(mixer=LinearAttention(), width=18, layers=2, positions="none"),
     phases=(Adam(steps=1500, until=0.5), GaussNewton()),
     attempts=8,
 )

@@ -7,17 +7,16 @@ docs/precision.md has the account.
 """
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.models import ModelConfig
+from precisionlab.models import LinearAttention, ModelConfig
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
 EXPERIMENT = Experiment(
     name="linear-attention/explicit-gradient",
-    summary="Linear attention emits the least-squares gradient Aᵀ(A x₀ − b)/N (n = 5, N = 20)",
     cost="about 20 s on 2 cores",
     task=ExplicitGradient(n=5, rows=20),
-    model=ModelConfig(mixer="linear-attention", width=16, layers=2, heads=2),
+    model=ModelConfig(mixer=LinearAttention(heads=2), width=16, layers=2),
     phases=(Adam(steps=1500, until=1e-2), GaussNewton()),
     attempts=8,
 )

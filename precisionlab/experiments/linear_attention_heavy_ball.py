@@ -6,19 +6,16 @@ contract, so that a coefficient at the level of rounding stays there.
 """
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.models import ModelConfig
+from precisionlab.models import LinearAttention, ModelConfig
 from precisionlab.tasks import HeavyBall
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
 EXPERIMENT = Experiment(
     name="linear-attention/heavy-ball",
-    summary="Linear attention emits the next iterate of gradient descent with momentum (n = 5, any number of rows)",
     cost="about 10 s on 2 cores",
     task=HeavyBall(n=5, rows=20, condition=10.0),
-    model=ModelConfig(
-        mixer="linear-attention", width=16, layers=1, heads=1, positions="none", reads="first", normalise="none"
-    ),
+    model=ModelConfig(mixer=LinearAttention(normalise="none"), width=16, layers=1, positions="none"),
     phases=(Adam(steps=400), GaussNewton(residuals=1.0)),
     attempts=4,
 )

@@ -8,7 +8,7 @@ The sum over the rows is not divided by their number, so that what is learned ho
 """
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.models import ModelConfig
+from precisionlab.models import LinearAttention, ModelConfig
 from precisionlab.tasks import NewtonSchulz
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
@@ -18,18 +18,9 @@ from precisionlab.training.snap import Snap
 def _experiment(name: str, *, n: int, width: int, residuals: float, cost: str) -> Experiment:
     return Experiment(
         name=name,
-        summary=f"Linear attention emits the Newton–Schulz step X (2I − A X) (n = {n}, any number of rows)",
         cost=cost,
         task=NewtonSchulz(n=n, rows=20),
-        model=ModelConfig(
-            mixer="linear-attention",
-            width=width,
-            layers=1,
-            heads=1,
-            positions="none",
-            reads="all",
-            normalise="none",
-        ),
+        model=ModelConfig(mixer=LinearAttention(normalise="none"), width=width, layers=1, positions="none"),
         phases=(Adam(steps=500, batch=32), GaussNewton(residuals=residuals), Snap()),
         attempts=4,
     )

@@ -9,7 +9,7 @@ docs/precision.md has the account.
 """
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.models import ModelConfig
+from precisionlab.models import LinearAttention, ModelConfig
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
@@ -28,11 +28,10 @@ def experiment(n: int, *, width: int, cost: str) -> Experiment:
     """
     return Experiment(
         name=f"linear-attention/explicit-gradient-{n}",
-        summary=f"Linear attention emits the least-squares gradient Aᵀ(A x₀ − b)/N (n = {n}, N = {2 * n})",
         cost=cost,
         task=ExplicitGradient(n=n, rows=2 * n),
-        model=ModelConfig(mixer="linear-attention", width=width, layers=2, heads=2),
-        phases=(Adam(steps=1500, schedule="cosine", active_rows=n, iterate_scale=2.0), GaussNewton()),
+        model=ModelConfig(mixer=LinearAttention(heads=2), width=width, layers=2),
+        phases=(Adam(steps=1500, schedule="cosine", easier={"active_rows": n, "iterate_scale": 2.0}), GaussNewton()),
         attempts=4,
     )
 

@@ -1,10 +1,20 @@
 """Sequence models: mixers, and the backbone they stand in."""
 
-from precisionlab.models.backbone import Backbone
+from precisionlab.models.backbone import Backbone, Shape
 from precisionlab.models.config import ModelConfig
 from precisionlab.models.gated_convolution import GatedConvolution
 from precisionlab.models.linear_attention import LinearAttention
-from precisionlab.models.mixers import MIXERS
+from precisionlab.models.mixer import MIXERS, Mixer, mixer
 from precisionlab.models.softmax_attention import SoftmaxAttention
 
-__all__ = ["MIXERS", "Backbone", "GatedConvolution", "LinearAttention", "ModelConfig", "SoftmaxAttention"]
+__all__ = [
+    "MIXERS",
+    "Backbone",
+    "GatedConvolution",
+    "LinearAttention",
+    "Mixer",
+    "ModelConfig",
+    "Shape",
+    "SoftmaxAttention",
+    "mixer",
+]

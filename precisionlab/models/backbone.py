@@ -17,15 +17,32 @@ telling token 0 from the rows is what the model must learn first (see docs/preci
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from precisionlab.models.config import ModelConfig
 from precisionlab.models.initial import by_fan_in
-from precisionlab.models.mixers import build_mixer
 
-READERS = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}
+READERS = {"first": slice(0, 1), "last": slice(-1, None)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a model reads and emits.
+
+    Args:
+        in_features: Features of a prompt's token, F.
+        out_features: Features of an answer, E.
+        tokens: Tokens of a prompt, T; only "learned" positions fix it.
+        every_token: Whether there is an answer at every token, or one.
+    """
+
+    in_features: int
+    out_features: int
+    tokens: int
+    every_token: bool = False
 
 
 class Perceptron(nn.Sequential):
@@ -44,37 +61,45 @@ class Backbone(nn.Module):
     """A sequence model: prompt in, vector out.
 
     Args:
-        config: Its shape.
-        in_features: Features of a prompt's token, F.
-        out_features: Features of the answer.
-        tokens: Tokens of a prompt, T; only "learned" positions fix it.
+        config: Mixers, and how they are put together.
+        shape: What is read and emitted.
+        loops: How many times over the layers are applied.
         dtype: float32 or float64.
         generator: Source of the initial weights; None leaves torch's own initialisation (for loading a checkpoint).
+
+    Raises:
+        ValueError: If the configuration does not give what is to be emitted.
     """
 
     def __init__(
         self,
         config: ModelConfig,
+        shape: Shape,
         *,
-        in_features: int,
-        out_features: int,
-        tokens: int,
+        loops: int = 1,
         dtype: torch.dtype = torch.float64,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.config = config
-        self.read_in = nn.Linear(in_features, config.width)
-        self.mixers = nn.ModuleList(build_mixer(config, tokens) for _ in range(config.layers))
-        self.read_out = nn.Linear(config.width, out_features)
+        if getattr(config.mixer, "causal", False) and config.reads == "first" and not shape.every_token:
+            raise ValueError("a causal model's first token sees no other: set reads = 'last'")
+        if loops > 1 and shape.every_token:
+            raise ValueError("looped: an answer from every token takes no iterate's place")
+        self.config, self.shape, self.loops = config, shape, loops
+        self.readers = slice(None) if shape.every_token else READERS[config.reads]
+        self.read_in = nn.Linear(shape.in_features, config.width)
+        self.mixers = nn.ModuleList(
+            config.mixer.build(width=config.width, tokens=shape.tokens) for _ in range(config.layers)
+        )
+        self.read_out = nn.Linear(config.width, shape.out_features)
         perceptrons = config.layers if config.mlp else 0
         self.perceptrons = nn.ModuleList(
             Perceptron(config.width, config.mlp * config.width) for _ in range(perceptrons)
         )
         norms = config.layers + perceptrons + 1 if config.layer_norm else 0
         self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(norms))
-        types = 3 if config.reads == "last" else 2
-        places = {"token-type": types, "learned": tokens, "none": 0}[config.positions]
+        types = 3 if config.reads == "last" and not shape.every_token else 2
+        places = {"token-type": types, "learned": shape.tokens, "none": 0}[config.positions]
         self.positions = nn.Parameter(torch.zeros(places, config.width))
         self.to(dtype)
         if generator is not None:
@@ -87,18 +112,18 @@ class Backbone(nn.Module):
             prompt: (B, T, F), of the model's dtype.
 
         Returns:
-            (B, out_features), or (B, T, out_features) where all tokens are read.
+            (B, E), or (B, T, E) where every token emits.
 
         Raises:
             ValueError: If the prompt's shape does not fit.
         """
-        features = self.read_in.in_features
+        features = self.shape.in_features
         if prompt.dim() != 3 or prompt.shape[-1] != features:
             raise ValueError(f"prompt: got shape {tuple(prompt.shape)}, want (batch, tokens, {features})")
         if self.config.first_last:
             prompt = prompt.roll(-1, dims=1)
         emitted = self._once(prompt)
-        for _ in range(self.config.loops - 1):
+        for _ in range(self.loops - 1):
             emitted = self._once(self._replaced(prompt, emitted))
         return emitted
 
@@ -112,13 +137,13 @@ class Backbone(nn.Module):
         x = self.read_in(prompt) + self._positions(prompt.shape[1])
         norms: Iterator[nn.Module] = iter(self.norms) if self.norms else itertools.repeat(nn.Identity())
         for layer, mixer in enumerate(self.mixers):
-            readers = READERS[self.config.reads] if mixer is self.mixers[-1] else slice(None)
+            readers = self.readers if mixer is self.mixers[-1] else slice(None)
             mixed = mixer(next(norms)(x), readers)
             x = x[:, readers] + mixed if self.config.residual else mixed
             if self.perceptrons:
                 hidden = self.perceptrons[layer](next(norms)(x))
                 x = x + hidden if self.config.residual else hidden
-        emitted: torch.Tensor = self.read_out(next(norms)(x if self.config.reads == "all" else x[:, 0]))
+        emitted: torch.Tensor = self.read_out(next(norms)(x if self.shape.every_token else x[:, 0]))
         return emitted
 
     def _positions(self, tokens: int) -> torch.Tensor:

@@ -11,63 +11,67 @@ Reference: Arora et al., Zoology, ICLR 2024, arXiv 2312.04927, equation 3; Liu e
 """
 
 import math
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
-from precisionlab.models.config import ModelConfig
 from precisionlab.models.filters import ImplicitTaps, Taps, convolve_by_fft, convolve_directly
 from precisionlab.models.fused.convolution import convolve
 from precisionlab.models.initial import by_fan_in
+from precisionlab.models.mixer import mixer
 
 
-class GatedConvolution(nn.Module):
-    """A gated convolution.
+@mixer("gated-conv")
+class GatedConvolution:
+    """Settings of a gated convolution.
 
     Args:
-        width: Features of a token, w.
-        taps: Length of the filter, K.
         causal: Whether the filter reaches only into the past; else K − 1 tokens either way.
-        filter: "short", "long" or "implicit"; see `ModelConfig`.
-        projections: Whether there are W_V and W_O.
+        filter: "short", its taps the weights, summed directly; "long", the same by FFT; "implicit", taps emitted by a
+            small network of the lag, by FFT.
+        taps: Length of the filter, K; None means as long as the prompt.
+        projections: Whether there are W_V and W_O; without them it is the paper's BaseConv.
     """
 
-    def __init__(
-        self, width: int, *, taps: int, causal: bool = False, filter: str = "short", projections: bool = True
-    ) -> None:
-        super().__init__()
-        self.causal, self.by_fft = causal, filter != "short"
-        self.first = 0 if causal else 1 - taps
-        lags = taps - self.first
-        self.gate = nn.Linear(width, width)
-        self.value = nn.Linear(width, width, bias=False) if projections else nn.Identity()
-        self.taps = ImplicitTaps(width, lags, self.first) if filter == "implicit" else Taps(width, lags)
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.out = nn.Linear(width, width) if projections else nn.Identity()
+    causal: bool = False
+    filter: Literal["short", "long", "implicit"] = "short"
+    taps: Annotated[int, Field(gt=0, le=2**20)] | None = None
+    projections: bool = True
 
-    @classmethod
-    def of(cls, config: ModelConfig, tokens: int) -> "GatedConvolution":
-        """The layer of a backbone.
+    def build(self, *, width: int, tokens: int) -> "GatedConvolutionLayer":
+        """Make a layer.
 
         Args:
-            config: The backbone's shape.
-            tokens: Tokens of a prompt: the filter's length where the configuration names none.
+            width: Features of a token, w.
+            tokens: Tokens of a prompt: the filter's length where the settings name none.
 
         Returns:
             The layer.
-
-        Raises:
-            ValueError: If a prefix is asked for: a filter is the same at every token.
         """
-        if config.prefix:
-            raise ValueError("prefix: a gated convolution has none, its filter is the same at every token")
-        return cls(
-            config.width,
-            taps=config.taps or tokens,
-            causal=config.causal,
-            filter=config.filter,
-            projections=config.projections,
-        )
+        return GatedConvolutionLayer(self, width, taps=self.taps or tokens)
+
+
+class GatedConvolutionLayer(nn.Module):
+    """A gated convolution.
+
+    Args:
+        settings: The filter, and what stands around it.
+        width: Features of a token, w.
+        taps: Length of the filter, K.
+    """
+
+    def __init__(self, settings: GatedConvolution, width: int, *, taps: int) -> None:
+        super().__init__()
+        self.by_fft = settings.filter != "short"
+        self.first = 0 if settings.causal else 1 - taps
+        lags, projections = taps - self.first, settings.projections
+        self.gate = nn.Linear(width, width)
+        self.value = nn.Linear(width, width, bias=False) if projections else nn.Identity()
+        self.taps = ImplicitTaps(width, lags, self.first) if settings.filter == "implicit" else Taps(width, lags)
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.out = nn.Linear(width, width) if projections else nn.Identity()
 
     def initial(self, name: str, draw: torch.Tensor) -> torch.Tensor:
         """Initial weights; each filter starts as a mixture of the token itself and the mean of all tokens.

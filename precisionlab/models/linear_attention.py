@@ -13,13 +13,45 @@ step of gradient descent: von Oswald et al., ICML 2023, arXiv 2212.07677.
 from typing import Literal
 
 import torch
+from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
-from precisionlab.models.config import ModelConfig
 from precisionlab.models.initial import by_fan_in
-from precisionlab.models.visibility import visible
+from precisionlab.models.mixer import mixer
+from precisionlab.models.visibility import split, visible, want_heads, want_prefix
 
-Normaliser = Literal["length", "none"]
+
+@mixer("linear-attention")
+class LinearAttention:
+    """Settings of linear attention.
+
+    Args:
+        heads: Number of heads; divides the width.
+        causal: Whether a token sees only those up to itself and those of the prefix.
+        prefix: Tokens at the start that all may see (JRT-RNN).
+        normalise: What the sum is divided by: the number of tokens, or nothing.
+    """
+
+    heads: PositiveInt = 1
+    causal: bool = False
+    prefix: NonNegativeInt = 0
+    normalise: Literal["length", "none"] = "length"
+
+    def __post_init__(self) -> None:
+        want_prefix(self.prefix, causal=self.causal)
+
+    def build(self, *, width: int, tokens: int) -> "LinearAttentionLayer":
+        """Make a layer.
+
+        Args:
+            width: Features of a token, w.
+            tokens: Tokens of a prompt; not used: the layer takes any number.
+
+        Returns:
+            The layer.
+        """
+        del tokens
+        return LinearAttentionLayer(self, width)
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int) -> torch.Tensor:
@@ -56,49 +88,20 @@ def attend_masked(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: in
     return (q @ k.mT * seen) @ v / divisor
 
 
-class LinearAttention(nn.Module):
+class LinearAttentionLayer(nn.Module):
     """Multi-head linear attention.
 
     Args:
+        settings: Heads, and what they see.
         width: Features of a token, w.
-        heads: Number of heads; divides the width.
-        causal: Whether a token sees only those up to itself and those of the prefix.
-        prefix: Tokens at the start that all may see.
-        normalise: "length" divides the sum by the number of tokens, "none" leaves it.
-
-    Raises:
-        ValueError: If heads does not divide width.
     """
 
-    def __init__(
-        self, width: int, *, heads: int = 1, causal: bool = False, prefix: int = 0, normalise: Normaliser = "length"
-    ) -> None:
+    def __init__(self, settings: LinearAttention, width: int) -> None:
         super().__init__()
-        if width % heads:
-            raise ValueError(f"heads must divide width, got heads={heads} and width={width}")
-        self.heads, self.causal, self.prefix, self.normalise = heads, causal, prefix, normalise
+        want_heads(settings.heads, width)
+        self.settings = settings
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-
-    @classmethod
-    def of(cls, config: ModelConfig, tokens: int) -> "LinearAttention":
-        """The layer of a backbone.
-
-        Args:
-            config: The backbone's shape.
-            tokens: Tokens of a prompt; not used: the layer takes any number.
-
-        Returns:
-            The layer.
-        """
-        del tokens
-        return cls(
-            config.width,
-            heads=config.heads,
-            causal=config.causal,
-            prefix=config.prefix,
-            normalise=config.normalise,
-        )
 
     def initial(self, name: str, draw: torch.Tensor) -> torch.Tensor:
         """Initial weights; the output projection's a fifth of what fan-in alone would give.
@@ -125,11 +128,11 @@ class LinearAttention(nn.Module):
         Returns:
             (B, Q, w), Q being the number of readers.
         """
-        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        length = tokens.shape[1]
-        divisor = length if self.normalise == "length" else 1
-        if self.causal:
-            seen = visible(length, readers, causal=True, prefix=self.prefix, device=tokens.device)
+        settings, length = self.settings, tokens.shape[1]
+        q, k, v = split(self.qkv(tokens), settings.heads)
+        divisor = length if settings.normalise == "length" else 1
+        if settings.causal:
+            seen = visible(length, readers, causal=True, prefix=settings.prefix, device=tokens.device)
             mixed = attend_masked(q[:, :, readers], k, v, divisor, seen)
         else:
             mixed = attend(q[:, :, readers], k, v, divisor)

@@ -10,46 +10,58 @@ Reference: Vaswani et al., NeurIPS 2017, arXiv 1706.03762.
 """
 
 import torch
+from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
-from precisionlab.models.config import ModelConfig
-from precisionlab.models.visibility import visible
+from precisionlab.models.mixer import mixer
+from precisionlab.models.visibility import split, visible, want_heads, want_prefix
 
 
-class SoftmaxAttention(nn.Module):
-    """Multi-head softmax attention.
+@mixer("softmax")
+class SoftmaxAttention:
+    """Settings of softmax attention.
 
     Args:
-        width: Features of a token, w.
         heads: Number of heads; divides the width.
         causal: Whether a token sees only those up to itself and those of the prefix.
         prefix: Tokens at the start that all may see.
-
-    Raises:
-        ValueError: If heads does not divide width.
     """
 
-    def __init__(self, width: int, *, heads: int = 1, causal: bool = False, prefix: int = 0) -> None:
-        super().__init__()
-        if width % heads:
-            raise ValueError(f"heads must divide width, got heads={heads} and width={width}")
-        self.heads, self.causal, self.prefix = heads, causal, prefix
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+    heads: PositiveInt = 1
+    causal: bool = False
+    prefix: NonNegativeInt = 0
 
-    @classmethod
-    def of(cls, config: ModelConfig, tokens: int) -> "SoftmaxAttention":
-        """The layer of a backbone.
+    def __post_init__(self) -> None:
+        want_prefix(self.prefix, causal=self.causal)
+
+    def build(self, *, width: int, tokens: int) -> "SoftmaxAttentionLayer":
+        """Make a layer.
 
         Args:
-            config: The backbone's shape.
+            width: Features of a token, w.
             tokens: Tokens of a prompt; not used: the layer takes any number.
 
         Returns:
             The layer.
         """
         del tokens
-        return cls(config.width, heads=config.heads, causal=config.causal, prefix=config.prefix)
+        return SoftmaxAttentionLayer(self, width)
+
+
+class SoftmaxAttentionLayer(nn.Module):
+    """Multi-head softmax attention.
+
+    Args:
+        settings: Heads, and what they see.
+        width: Features of a token, w.
+    """
+
+    def __init__(self, settings: SoftmaxAttention, width: int) -> None:
+        super().__init__()
+        want_heads(settings.heads, width)
+        self.settings = settings
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
 
     def forward(self, tokens: torch.Tensor, readers: slice = slice(None)) -> torch.Tensor:
         """Mix the tokens.
@@ -61,8 +73,9 @@ class SoftmaxAttention(nn.Module):
         Returns:
             (B, Q, w), Q being the number of readers.
         """
-        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        seen = visible(tokens.shape[1], readers, causal=self.causal, prefix=self.prefix, device=tokens.device)
+        settings = self.settings
+        q, k, v = split(self.qkv(tokens), settings.heads)
+        seen = visible(tokens.shape[1], readers, causal=settings.causal, prefix=settings.prefix, device=tokens.device)
         scores = q[:, :, readers] @ k.mT / q.shape[-1] ** 0.5
         weights = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1)
         y: torch.Tensor = self.out((weights @ v).transpose(1, 2).flatten(-2))

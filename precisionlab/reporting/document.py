@@ -31,7 +31,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from precisionlab.files import write_atomically
 from precisionlab.reporting.chart import figure_data
 from precisionlab.reporting.files import to_json
 from precisionlab.reporting.page import data_uri, flatten
@@ -39,6 +38,7 @@ from precisionlab.reporting.page import environment as templates
 from precisionlab.reporting.plot import draw
 from precisionlab.reporting.report import CARD, ENVIRONMENT, PAGE
 from precisionlab.reporting.sections import Figure, Section, Table, Text, described, restored, to_csv
+from precisionlab.runs.files import write_atomically
 
 README = "README.md"
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from precisionlab.files import write_atomically
 from precisionlab.reporting.page import environment
 from precisionlab.reporting.report import CARD, PAGE, PICTURE
+from precisionlab.runs.files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)

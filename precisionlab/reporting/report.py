@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from precisionlab.files import write_atomically
 from precisionlab.reporting.figure import draw_png
 from precisionlab.reporting.files import to_json
 from precisionlab.reporting.page import render_fragment, render_page
 from precisionlab.reporting.results import Curves, Meta, ProblemSet, read_results
 from precisionlab.reporting.sections import column_kinds, read_csv, to_csv
 from precisionlab.reporting.summary import conclusion, headline, summarise
+from precisionlab.runs.files import write_atomically
 
 PAGE, PICTURE, RESULTS, SUMMARY, ENVIRONMENT, CARD = (
     "report.html",

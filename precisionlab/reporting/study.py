@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from precisionlab.grid import Cell, grid
+from precisionlab.runs.grid import Cell, grid
 
 
 def main(

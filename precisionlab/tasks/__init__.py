@@ -9,12 +9,11 @@ from precisionlab.tasks.least_squares import LeastSquares
 from precisionlab.tasks.newton_schulz import NewtonSchulz
 from precisionlab.tasks.ode import Ode
 from precisionlab.tasks.primitives import Primitive
-from precisionlab.tasks.task import CurriculumTask, Emission, Example, SolverTask, Task
+from precisionlab.tasks.task import TASKS, Example, PairTask, SolverTask, Task, task
 
 __all__ = [
+    "TASKS",
     "Chebyshev",
-    "CurriculumTask",
-    "Emission",
     "Example",
     "ExplicitGradient",
     "GradientDescent",
@@ -23,7 +22,9 @@ __all__ = [
     "LeastSquares",
     "NewtonSchulz",
     "Ode",
+    "PairTask",
     "Primitive",
     "SolverTask",
     "Task",
+    "task",
 ]

@@ -1,32 +1,48 @@
-"""Errors measured above their subject's precision, at the price of float64 where that is enough."""
-
-from collections.abc import Callable
+"""Errors measured above their subject's precision."""
 
 import torch
 
+from precisionlab.tasks.task import PairTask, Task
+from solvers._core import double_double as dd
 from solvers._core.double_double import DD
 
-CLEARLY_ABOVE = 1e3
-"""An error this many units of roundoff above zero is measured to three digits against a target in float64."""
+PROBLEMS_AT_ONCE = 512
+"""Prompts whose exact answers are computed at once: double-double arithmetic takes many times their memory."""
 
 
-def mean_square(prediction: torch.Tensor, target: torch.Tensor, difference: Callable[[], DD]) -> torch.Tensor:
-    """The mean squared error of a prediction.
-
-    An error far above the rounding of float64 is measured against a float64 target, which is then exact enough; one
-    near it, in double-double arithmetic.
+def exact(task: Task, prompt: torch.Tensor) -> DD:
+    """The exact answers to prompts, as precisely as their task knows them.
 
     Args:
-        prediction: What was emitted, float32 or float64.
-        target: What should have been, computed in float64 from the same prompt; of the prediction's shape.
-        difference: Prediction minus target in double-double; called only where it is needed.
+        task: What was asked.
+        prompt: Tokens, (B, T, F).
 
     Returns:
-        Mean over all entries, a float64 scalar.
+        Targets as unevaluated sums of two float64 numbers.
     """
-    mse = (prediction.double() - target).square().mean()
-    rounding = torch.finfo(torch.float64).eps ** 2 * target.square().mean()
-    if not mse <= CLEARLY_ABOVE**2 * rounding:
-        return mse
-    exact = difference()
-    return (exact.hi + exact.lo).square().mean()
+    parts = [_exact(task, part) for part in torch.split(prompt, PROBLEMS_AT_ONCE)]
+    return DD(*(torch.cat(halves) for halves in zip(*parts, strict=True)))
+
+
+def mean_squared_error(task: Task, prediction: torch.Tensor, answer: DD | torch.Tensor) -> torch.Tensor:
+    """The mean squared error of what a model emitted.
+
+    Args:
+        task: What was asked.
+        prediction: What was emitted, float32 or float64, (B, E) or (B, T, E).
+        answer: What `exact` returned; or the prompts that were read, (B, T, F).
+
+    Returns:
+        Mean over all that was asked for, a float64 scalar.
+    """
+    target = exact(task, answer) if isinstance(answer, torch.Tensor) else answer
+    # The first difference is exact as a pair, and cancels where the prediction is near.
+    difference = dd.two_sum(prediction.double(), -target.hi)
+    rest = (difference.lo - target.lo).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # where the first overflowed
+    error = difference.hi + rest
+    asked: slice = getattr(task, "asked", slice(None))
+    return (error[:, asked] if error.dim() == 3 else error).square().mean()
+
+
+def _exact(task: Task, prompt: torch.Tensor) -> DD:
+    return task.exact_pair(prompt) if isinstance(task, PairTask) else dd.from_double(task.exact(prompt))

@@ -10,15 +10,12 @@ needs a second layer: linear attention's own degree is three.
 Reference: Golub and Varga, Chebyshev semi-iterative methods, Numer. Math. 3 (1961).
 """
 
-from typing import Literal
-
 import torch
-from pydantic import PositiveInt
-from pydantic.dataclasses import dataclass
 
-from precisionlab.config import STRICT
-from precisionlab.tasks.task import Example
+from precisionlab.tasks.drawing import Rows, Unknowns, want_problem
+from precisionlab.tasks.task import Example, FromPair, task
 from solvers._core import double_double as dd
+from solvers._core.double_double import DD
 from solvers.learned.base import Step
 from solvers.learned.iterates import LearnedChebyshev, exact_chebyshev
 
@@ -69,8 +66,8 @@ def prompt(
     return torch.cat([A, b.unsqueeze(-1), common], dim=-1)
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Chebyshev:
+@task("chebyshev")
+class Chebyshev(FromPair):
     """Emit the next iterate of Chebyshev's method.
 
     Args:
@@ -78,33 +75,16 @@ class Chebyshev:
         rows: Rows of A in training, N.
     """
 
-    kind: Literal["chebyshev"] = "chebyshev"
-    n: PositiveInt = 5
-    rows: PositiveInt = 20
+    n: Unknowns = 5
+    rows: Rows = 20
 
     def __post_init__(self) -> None:
-        if self.rows < self.n:
-            raise ValueError(f"rows must be at least n, got rows={self.rows} and n={self.n}")
+        want_problem(rows=self.rows, n=self.n)
 
     @property
-    def in_features(self) -> int:
-        """Features of a token: a row, its right-hand side, two iterates, the weight."""
-        return 3 * self.n + 2
-
-    @property
-    def out_features(self) -> int:
-        """Features of the target: an iterate."""
-        return self.n
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a prompt: the rows."""
-        return self.rows
-
-    @property
-    def emits(self) -> Literal["one"]:
-        """One iterate a prompt."""
-        return "one"
+    def summary(self) -> str:
+        """What is asked for."""
+        return f"the next iterate of Chebyshev's method (n = {self.n}, N = {self.rows})"
 
     @property
     def solver_class(self) -> type[LearnedChebyshev]:
@@ -144,26 +124,22 @@ class Chebyshev:
         weight = torch.randn(batch, dtype=dtype, generator=generator)
         return Example(prompt(A, b, x, before, weight), step(A, b, x, before, weight, divisor=self.rows / 2))
 
-    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Error against the step in double-double arithmetic, N/2 times it, so that nothing is divided before the end.
+    def exact_pair(self, prompt: torch.Tensor) -> DD:
+        """The step in double-double arithmetic.
 
         Args:
-            prediction: Emitted iterates, (B, n).
             prompt: Tokens, (B, N, 3n+2).
 
         Returns:
-            Mean over the batch and the features, a float64 scalar.
+            The next iterates, (B, n).
         """
         tokens, n = prompt.double(), self.n
         A, b, common = tokens[..., :n], tokens[..., n], tokens[:, 0, n + 1 :]
         x, before = dd.from_double(common[:, :n]), dd.from_double(common[:, n : 2 * n])
         weight = dd.from_double(common[:, 2 * n :].expand(-1, n))
-        count = dd.from_double(torch.full_like(x.hi, self.rows / 2))
         gradient = dd.matvec(A.mT, dd.subtract(dd.from_double(b), dd.matvec(A, x)))
-        descent = dd.add(dd.multiply(count, dd.subtract(x, before)), gradient)
-        moved = dd.multiply(count, dd.subtract(dd.from_double(prediction), before))
-        difference = dd.subtract(moved, dd.multiply(weight, descent))
-        return (2 * (difference.hi + difference.lo) / self.rows).square().mean()
+        descent = dd.divide(gradient, dd.from_double(torch.full_like(x.hi, self.rows / 2)))
+        return dd.add(before, dd.multiply(weight, dd.add(dd.subtract(x, before), descent)))
 
 
 class EmittedChebyshev:

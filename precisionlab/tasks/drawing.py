@@ -10,27 +10,37 @@ multiple of x₀ cancels it but for a mean square of 2 (n + 2)/(N + 1)², small 
 the problem; a model that has not learned to tell token 0 from the rows rests there. With x₀ `iterate_scale` times as
 long the term grows by the cube of that, the gradient at most by its first power.
 
-What solves such problems exactly solves all, so a phase may train on them and be judged on those of the paper.
+What solves such problems exactly solves all, so a phase may train on them (its `easier`) on the way to the paper's.
 """
 
-import dataclasses
-from typing import Any
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
 from precisionlab.tasks.layout import Problem
 
+Unknowns = Annotated[int, Field(gt=0, le=2**10)]
+Rows = Annotated[int, Field(gt=0, le=2**20)]
+LARGEST = 2**22
+"""Entries of one problem: a configuration that asks for more is a mistake or an attack, and is refused unallocated."""
 
-def want_active_rows(active_rows: int | None, rows: int) -> None:
-    """Check a task's choice of active rows.
+
+def want_problem(*, rows: int, n: int, active_rows: int | None = None) -> None:
+    """Check the shape of a task's problems.
 
     Args:
-        active_rows: How many are not zero; None for all.
-        rows: Of a problem.
+        rows: Rows of A.
+        n: Unknowns.
+        active_rows: How many rows are not zero; None for all.
 
     Raises:
-        ValueError: If there are fewer rows than that.
+        ValueError: If there are fewer rows than unknowns or than are active, or a problem is too large.
     """
+    if rows < n:
+        raise ValueError(f"rows must be at least n, got rows={rows} and n={n}")
+    if rows * n > LARGEST:
+        raise ValueError(f"a problem would hold {rows * n:.0e} numbers, want at most {LARGEST:.0e}")
     if active_rows is not None and active_rows > rows:
         raise ValueError(f"active_rows must be at most rows, got {active_rows} of {rows}")
 
@@ -65,23 +75,3 @@ def gaussian(
         rank = torch.rand(batch, rows, generator=generator).argsort(dim=-1)
         A = A * (rank < active_rows).to(dtype).unsqueeze(-1) * (rows / active_rows) ** 0.5
     return Problem(A, (A @ x.unsqueeze(-1)).squeeze(-1), iterate_scale * x0)
-
-
-def eased(task: Any, **easings: float | None) -> Any:
-    """The same task, its problems drawn more easily.
-
-    Args:
-        task: A task.
-        **easings: Fields of the task and the values they take meanwhile; one of None is left as it is.
-
-    Returns:
-        The task.
-
-    Raises:
-        ValueError: If the task has no such choice, or refuses the value.
-    """
-    asked = {name: value for name, value in easings.items() if value is not None}
-    for name in asked:
-        if not hasattr(task, name):
-            raise ValueError(f"{name}: the task {task.kind!r} has no such choice")
-    return dataclasses.replace(task, **asked) if asked else task

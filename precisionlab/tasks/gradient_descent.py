@@ -12,19 +12,16 @@ Where the iterate stands and how often the prompt is written: `layout`.
 Reference: Liu et al., ICLR 2025, arXiv 2503.12295, on k-step iterates (k = 4, η = 1/2).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from precisionlab.config import STRICT
 from precisionlab.tasks import layout
-from precisionlab.tasks.accuracy import mean_square
-from precisionlab.tasks.drawing import gaussian, want_active_rows
+from precisionlab.tasks.drawing import Rows, Unknowns, gaussian, want_problem
 from precisionlab.tasks.explicit_gradient import gradient
 from precisionlab.tasks.layout import Problem, Query, Repeats
-from precisionlab.tasks.task import Emission, Example
+from precisionlab.tasks.task import Example, FromPair, task
 from solvers._core import double_double as dd
 from solvers._core.double_double import DD
 from solvers.learned.base import Step
@@ -73,8 +70,8 @@ def descend_exactly(problem: Problem, *, steps: int, step_size: float) -> DD:
     return x
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class GradientDescent:
+@task("gradient-descent")
+class GradientDescent(FromPair):
     """Emit the iterate k steps of gradient descent on.
 
     Args:
@@ -88,9 +85,8 @@ class GradientDescent:
         iterate_scale: Standard deviation of the entries of x₀. See `drawing`.
     """
 
-    kind: Literal["gradient-descent"] = "gradient-descent"
-    n: PositiveInt = 5
-    rows: PositiveInt = 20
+    n: Unknowns = 5
+    rows: Rows = 20
     steps: Annotated[int, Field(gt=0, le=2**8)] = 4
     step_size: PositiveFloat = 0.5
     query: Query = "first"
@@ -99,29 +95,13 @@ class GradientDescent:
     iterate_scale: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
-        want_active_rows(self.active_rows, self.rows)
-        if self.rows < self.n:
-            raise ValueError(f"rows must be at least n, got rows={self.rows} and n={self.n}")
+        want_problem(rows=self.rows, n=self.n, active_rows=self.active_rows)
 
     @property
-    def in_features(self) -> int:
-        """Features of a token: a row and its right-hand side."""
-        return self.n + 1
-
-    @property
-    def out_features(self) -> int:
-        """Features of the target: an iterate."""
-        return self.n
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a prompt: the iterate and the rows, as often as they are written."""
-        return self.repeats * (self.rows + 1)
-
-    @property
-    def emits(self) -> Emission:
-        """One iterate a prompt."""
-        return "one"
+    def summary(self) -> str:
+        """What is asked for."""
+        count = "1 step" if self.steps == 1 else f"{self.steps} steps"
+        return f"the iterate after {count} of gradient descent (n = {self.n}, N = {self.rows})"
 
     @property
     def solver_class(self) -> type[LearnedIteration]:
@@ -179,24 +159,17 @@ class GradientDescent:
         target = descend(problem, steps=self.steps, step_size=self.step_size)[:, -1]
         return Example(layout.write(problem, query=self.query, repeats=self.repeats), target)
 
-    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Error against the iterate computed above the prediction's precision.
+    def exact_pair(self, prompt: torch.Tensor) -> DD:
+        """The iterate in double-double arithmetic.
 
         Args:
-            prediction: Emitted iterates, (B, n).
             prompt: Tokens, (B, T, n+1).
 
         Returns:
-            Mean over the batch and the features, a float64 scalar.
+            x_k, (B, n).
         """
         problem = layout.read(prompt.double(), query=self.query, repeats=self.repeats)
-        target = descend(problem, steps=self.steps, step_size=self.step_size)[:, -1]
-
-        def difference() -> DD:
-            exact = descend_exactly(problem, steps=self.steps, step_size=self.step_size)
-            return dd.subtract(dd.from_double(prediction), exact)
-
-        return mean_square(prediction, target, difference)
+        return descend_exactly(problem, steps=self.steps, step_size=self.step_size)
 
 
 class EmittedDescent:

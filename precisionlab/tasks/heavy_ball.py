@@ -9,15 +9,15 @@ settles to. Every token holds both iterates, so that one layer of linear attenti
 Reference: Polyak, Some methods of speeding up the convergence of iteration methods (1964).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
-from pydantic import Field, PositiveInt
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from precisionlab.config import STRICT
-from precisionlab.tasks.task import Emission, Example
+from precisionlab.tasks.drawing import Rows, Unknowns, want_problem
+from precisionlab.tasks.task import Example, FromPair, task
 from solvers._core import double_double as dd
+from solvers._core.double_double import DD
 from solvers.learned.base import Step
 from solvers.learned.iterates import ExactMomentum, LearnedMomentum
 
@@ -68,8 +68,8 @@ def prompt(A: torch.Tensor, b: torch.Tensor, x: torch.Tensor, before: torch.Tens
     return torch.cat([A, b.unsqueeze(-1), both], dim=-1)
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class HeavyBall:
+@task("heavy-ball")
+class HeavyBall(FromPair):
     """Emit the next iterate of gradient descent with momentum.
 
     Args:
@@ -78,34 +78,18 @@ class HeavyBall:
         condition: κ that step and momentum are made for.
     """
 
-    kind: Literal["heavy-ball"] = "heavy-ball"
-    n: PositiveInt = 5
-    rows: PositiveInt = 20
+    n: Unknowns = 5
+    rows: Rows = 20
     condition: Annotated[float, Field(ge=1)] = 10.0
 
     def __post_init__(self) -> None:
-        if self.rows < self.n:
-            raise ValueError(f"rows must be at least n, got rows={self.rows} and n={self.n}")
+        want_problem(rows=self.rows, n=self.n)
 
     @property
-    def in_features(self) -> int:
-        """Features of a token: a row, its right-hand side, two iterates."""
-        return 3 * self.n + 1
-
-    @property
-    def out_features(self) -> int:
-        """Features of the target: an iterate."""
-        return self.n
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a prompt: the rows."""
-        return self.rows
-
-    @property
-    def emits(self) -> Emission:
-        """One iterate a prompt."""
-        return "one"
+    def summary(self) -> str:
+        """What is asked for."""
+        told = f"n = {self.n}, N = {self.rows}, κ = {self.condition:g}"
+        return f"the next iterate of gradient descent with momentum ({told})"
 
     @property
     def solver_class(self) -> type[LearnedMomentum]:
@@ -144,15 +128,14 @@ class HeavyBall:
         x, before = torch.randn(2, batch, self.n, dtype=dtype, generator=generator)
         return Example(prompt(A, b, x, before), step(A, b, x, before, condition=self.condition))
 
-    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Error against the step in double-double arithmetic, α and β being the float64 numbers nearest to theirs.
+    def exact_pair(self, prompt: torch.Tensor) -> DD:
+        """The step in double-double arithmetic, α and β being the float64 numbers nearest to theirs.
 
         Args:
-            prediction: Emitted iterates, (B, n).
             prompt: Tokens, (B, N, 3n+1).
 
         Returns:
-            Mean over the batch and the features, a float64 scalar.
+            The next iterates, (B, n).
         """
         tokens, n = prompt.double(), self.n
         A, b = tokens[..., :n], tokens[..., n]
@@ -160,8 +143,7 @@ class HeavyBall:
         alpha, beta = (dd.from_double(torch.full_like(x.hi, value)) for value in coefficients(self.condition))
         gradient = dd.matvec(A.mT, dd.subtract(dd.from_double(b), dd.matvec(A, x)))
         moved = dd.add(dd.multiply(alpha, gradient), dd.multiply(beta, dd.subtract(x, before)))
-        difference = dd.subtract(dd.from_double(prediction), dd.add(x, moved))
-        return (difference.hi + difference.lo).square().mean()
+        return dd.add(x, moved)
 
 
 class EmittedIterate:

@@ -10,26 +10,24 @@ in float64. Errors are measured against the solution of the problem as it stands
 Reference: Liu et al., ICLR 2025, arXiv 2503.12295, on end-to-end Transformers, and at condition number 5.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
-from pydantic import Field, PositiveInt
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from precisionlab.config import STRICT
-from precisionlab.tasks.accuracy import mean_square
+from precisionlab.tasks.drawing import Rows, Unknowns, want_problem
 from precisionlab.tasks.exact_least_squares import solve, solve_exactly
 from precisionlab.tasks.gradient_descent import padded
 from precisionlab.tasks.layout import Repeats, rows_of
-from precisionlab.tasks.task import Emission, Example
-from solvers._core import double_double as dd
+from precisionlab.tasks.task import Example, FromPair, task
+from solvers._core.double_double import DD
 from solvers.learned.base import Step
 from solvers.learned.iterates import LearnedDirect, exact_solution
 from solvers.problems import random_problem
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class LeastSquares:
+@task("least-squares")
+class LeastSquares(FromPair):
     """Emit the least-squares solution.
 
     Args:
@@ -40,36 +38,20 @@ class LeastSquares:
         repeats: How many times over the prompt is written.
     """
 
-    kind: Literal["least-squares"] = "least-squares"
-    n: PositiveInt = 5
-    rows: PositiveInt = 20
+    n: Unknowns = 5
+    rows: Rows = 20
     condition: Annotated[float, Field(ge=1)] | None = None
     noise: Annotated[float, Field(ge=0)] = 0.0
     repeats: Repeats = 1
 
     def __post_init__(self) -> None:
-        if self.rows < self.n:
-            raise ValueError(f"rows must be at least n, got rows={self.rows} and n={self.n}")
+        want_problem(rows=self.rows, n=self.n)
 
     @property
-    def in_features(self) -> int:
-        """Features of a token: a row and its right-hand side."""
-        return self.n + 1
-
-    @property
-    def out_features(self) -> int:
-        """Features of the target: a solution."""
-        return self.n
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a prompt: the rows, as often as they are written."""
-        return self.repeats * self.rows
-
-    @property
-    def emits(self) -> Emission:
-        """One solution a prompt."""
-        return "one"
+    def summary(self) -> str:
+        """What is asked for."""
+        drawn = "" if self.condition is None else f", κ = {self.condition:g}"
+        return f"the least-squares solution (n = {self.n}, N = {self.rows}{drawn})"
 
     @property
     def solver_class(self) -> type[LearnedDirect]:
@@ -110,21 +92,17 @@ class LeastSquares:
             x = solve(A.double(), b.double()).to(dtype)
         return Example(rows_of(A, b).repeat(1, self.repeats, 1), x)
 
-    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Error against the solution of the problem in the prompt, above the prediction's precision.
+    def exact_pair(self, prompt: torch.Tensor) -> DD:
+        """The solution of the problem in the prompt, in double-double arithmetic.
 
         Args:
-            prediction: Emitted solutions, (B, n).
             prompt: Tokens, (B, repeats·N, n+1).
 
         Returns:
-            Mean over the batch and the features, a float64 scalar.
+            (B, n).
         """
         rows = prompt[:, : self.rows].double()
-        A, b = rows[..., :-1], rows[..., -1]
-        return mean_square(
-            prediction, solve(A, b), lambda: dd.subtract(dd.from_double(prediction), solve_exactly(A, b))
-        )
+        return solve_exactly(rows[..., :-1], rows[..., -1])
 
     def _drawn(self, batch: int, generator: torch.Generator, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         if self.condition is None:

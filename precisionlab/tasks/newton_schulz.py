@@ -8,21 +8,15 @@ A, X ~ N(0, I): the step is a polynomial in A and X, and to know it anywhere is 
 Reference: Schulz (1933); Ben-Israel and Cohen, SIAM J. Numer. Anal. 3 (1966).
 """
 
-from typing import Literal
-
 import torch
-from pydantic import PositiveInt
-from pydantic.dataclasses import dataclass
 
-from precisionlab.config import STRICT
-from precisionlab.tasks.task import Emission, Example
+from precisionlab.tasks.drawing import Rows, Unknowns, want_problem
+from precisionlab.tasks.task import Example, FromPair, task
 from solvers._core import double_double as dd
 from solvers._core.double_double import DD
 from solvers.learned.base import Step
 from solvers.learned.newton_schulz import LearnedNewtonSchulz, exact_step
 
-CLEARLY_ABOVE = 1e3
-"""An error this many units of roundoff above zero is measured to three digits against a target in float64."""
 TOKENS_AT_ONCE = 2**13
 """Tokens that a model is given at once as a solver's step: what it makes of them stays in the cache. Eight times as
 many take up to twice as long each."""
@@ -54,8 +48,8 @@ def prompt(A: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
     return torch.cat([A, X.mT], dim=-1)
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class NewtonSchulz:
+@task("newton-schulz")
+class NewtonSchulz(FromPair):
     """Emit the next Newton–Schulz iterate.
 
     Args:
@@ -63,33 +57,16 @@ class NewtonSchulz:
         rows: Rows of A in training, N.
     """
 
-    kind: Literal["newton-schulz"] = "newton-schulz"
-    n: PositiveInt = 5
-    rows: PositiveInt = 20
+    n: Unknowns = 5
+    rows: Rows = 20
 
     def __post_init__(self) -> None:
-        if self.rows < self.n:
-            raise ValueError(f"rows must be at least n, got rows={self.rows} and n={self.n}")
+        want_problem(rows=self.rows, n=self.n)
 
     @property
-    def in_features(self) -> int:
-        """Features of a token: a row of A and a column of X."""
-        return 2 * self.n
-
-    @property
-    def out_features(self) -> int:
-        """Features of the target at each token: a column of the next X."""
-        return self.n
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a prompt: the rows."""
-        return self.rows
-
-    @property
-    def emits(self) -> Emission:
-        """A column of the next X at each token."""
-        return "all"
+    def summary(self) -> str:
+        """What is asked for."""
+        return f"the Newton–Schulz step X (2I − A X) (n = {self.n}, N = {self.rows})"
 
     @property
     def solver_class(self) -> type[LearnedNewtonSchulz]:
@@ -124,37 +101,23 @@ class NewtonSchulz:
             Prompts (B, N, 2n) and the columns of the next X, (B, N, n).
         """
         tokens = torch.randn(batch, self.rows, 2 * self.n, dtype=dtype, generator=generator)
-        return Example(tokens, self._target(tokens))
+        return Example(tokens, step(tokens[..., : self.n], tokens[..., self.n :].mT).mT)
 
-    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Error against the step computed above the prediction's precision.
-
-        An error far above rounding is measured against a float64 target, which is then exact enough; one near it, in
-        double-double arithmetic.
+    def exact_pair(self, prompt: torch.Tensor) -> DD:
+        """The step in double-double arithmetic.
 
         Args:
-            prediction: Emitted columns, (B, N, n).
             prompt: Tokens, (B, N, 2n).
 
         Returns:
-            Mean over the batch, the tokens and the features, a float64 scalar.
+            The columns of the next X, (B, N, n).
         """
-        target = self._target(prompt.double())
-        mse = (prediction.double() - target).square().mean()
-        rounding = torch.finfo(torch.float64).eps ** 2 * target.square().mean()
-        if not mse <= CLEARLY_ABOVE**2 * rounding:
-            return mse
         A, columns = prompt[..., : self.n].double(), prompt[..., self.n :].double()
         X = columns.mT.unsqueeze(-2)  # (B, n, 1, N)
         product = dd.dot(dd.from_double(X), dd.from_double(A.mT.unsqueeze(-3)))  # X A, (B, n, n)
         left = DD(product.hi.unsqueeze(-3), product.lo.unsqueeze(-3))
         image = dd.dot(left, dd.from_double(columns.unsqueeze(-2)))  # x_j → (X A) x_j, (B, N, n)
-        # 2 x_j is exact, and so is the first difference as a pair.
-        difference = dd.add(dd.two_sum(prediction.double(), -2 * columns), image)
-        return (difference.hi + difference.lo).square().mean()
-
-    def _target(self, tokens: torch.Tensor) -> torch.Tensor:
-        return step(tokens[..., : self.n], tokens[..., self.n :].mT).mT
+        return dd.subtract(dd.from_double(2 * columns), image)  # 2 x_j is exact
 
 
 class EmittedStep:

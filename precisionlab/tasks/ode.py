@@ -36,19 +36,16 @@ Reference: Liu et al., ICLR 2025, arXiv 2503.12295, on in-context ODEs (25 point
 Methods in MATLAB (2000), chapters 6 and 13.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field, PositiveFloat
-from pydantic.dataclasses import dataclass
 
-from precisionlab.config import STRICT
 from precisionlab.tasks import collocation
-from precisionlab.tasks.accuracy import mean_square
-from precisionlab.tasks.exact_least_squares import solve, solve_exactly
+from precisionlab.tasks.exact_least_squares import solve_exactly
 from precisionlab.tasks.in_context_least_squares import Fit
 from precisionlab.tasks.layout import rows_of
-from precisionlab.tasks.task import Emission, Example
+from precisionlab.tasks.task import Example, FromPair, task
 from solvers._core import double_double as dd
 from solvers._core.double_double import DD
 
@@ -131,8 +128,8 @@ def covariance_root(sensors: int, length_scale: float) -> torch.Tensor:
     return root
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Ode:
+@task("ode")
+class Ode(FromPair):
     """Predict the answer of an unknown operator to a forcing.
 
     Args:
@@ -143,9 +140,8 @@ class Ode:
         initial_scale: s₀.
     """
 
-    kind: Literal["ode"] = "ode"
     sensors: Annotated[int, Field(ge=3, le=2**9)] = 21
-    points: Annotated[int, Field(gt=0, le=2**20)] = 25
+    points: Annotated[int, Field(gt=0, le=2**12)] = 25
     forcing_length_scale: PositiveFloat = 1.0
     operator_scale: Annotated[float, Field(ge=0)] = 0.1
     initial_scale: Annotated[float, Field(ge=0)] = 1.0
@@ -162,24 +158,9 @@ class Ode:
         return self.sensors + 2
 
     @property
-    def in_features(self) -> int:
-        """Features of a token: a row and its answer."""
-        return self.unknowns + 1
-
-    @property
-    def out_features(self) -> int:
-        """Features of the target: an answer."""
-        return 1
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a prompt: the points."""
-        return self.points
-
-    @property
-    def emits(self) -> Emission:
-        """One answer a prompt."""
-        return "one"
+    def summary(self) -> str:
+        """What is asked for."""
+        return f"an unknown operator's next answer ({self.sensors} sensors, {self.points} points)"
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
         """Draw a batch of operators, and for each its points; all is made in float64 and rounded once.
@@ -251,24 +232,18 @@ class Ode:
         A, b, query = self.read(prompt)
         return (query * fit(A, b)).sum(dim=-1, keepdim=True)
 
-    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Error against the prediction of least squares, above the precision of the subject's.
+    def exact_pair(self, prompt: torch.Tensor) -> DD:
+        """The prediction of least squares, in double-double arithmetic.
 
         Args:
-            prediction: Emitted answers, (B, 1).
             prompt: Tokens, (B, L, sensors+3).
 
         Returns:
-            Mean over the batch, a float64 scalar.
+            (B, 1).
         """
-        tokens = prompt.double()
-
-        def difference() -> DD:
-            A, b, query = self.read(tokens)
-            exact = dd.dot(solve_exactly(A, b), dd.from_double(query))
-            return dd.subtract(dd.from_double(prediction.squeeze(-1)), exact)
-
-        return mean_square(prediction, self.predictions(tokens, solve), difference)
+        A, b, query = self.read(prompt.double())
+        predicted = dd.dot(solve_exactly(A, b), dd.from_double(query))
+        return DD(predicted.hi.unsqueeze(-1), predicted.lo.unsqueeze(-1))
 
 
 def _uniform(*shape: int, generator: torch.Generator) -> torch.Tensor:

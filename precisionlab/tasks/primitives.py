@@ -19,11 +19,8 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeInt
-from pydantic.dataclasses import dataclass
 
-from precisionlab.config import STRICT
-from precisionlab.tasks.accuracy import mean_square
-from precisionlab.tasks.task import Emission, Example
+from precisionlab.tasks.task import Example, FromPair, task
 from solvers._core import double_double as dd
 from solvers._core.double_double import DD
 
@@ -31,8 +28,8 @@ COEFFICIENT_SCALE = 3.0
 """Standard deviation of the coefficients of the linear primitive, as in the paper's code."""
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Primitive:
+@task("primitive")
+class Primitive(FromPair):
     """Emit a primitive of each token.
 
     Args:
@@ -42,10 +39,9 @@ class Primitive:
         seed: Of what is drawn once and for all: the coefficients of linear, the two places of read.
     """
 
-    kind: Literal["primitive"] = "primitive"
     operation: Literal["identity", "square", "multiply", "linear", "read"] = "multiply"
-    dims: Annotated[int, Field(gt=0, le=2**14)] = 20
-    points: Annotated[int, Field(gt=0, le=2**20)] = 40
+    dims: Annotated[int, Field(gt=0, le=2**12)] = 20
+    points: Annotated[int, Field(gt=0, le=2**12)] = 40
     seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
@@ -55,24 +51,9 @@ class Primitive:
             raise ValueError(f"read needs at least 2 points, got {self.points}")
 
     @property
-    def in_features(self) -> int:
-        """Features of a token."""
-        return self.dims
-
-    @property
-    def out_features(self) -> int:
-        """Features of the target at each token."""
-        return {"multiply": self.dims // 2, "linear": 1}.get(self.operation, self.dims)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a prompt."""
-        return self.points
-
-    @property
-    def emits(self) -> Emission:
-        """An answer at each token."""
-        return "all"
+    def summary(self) -> str:
+        """What is asked for."""
+        return f"the primitive {self.operation} ({self.dims} dimensions, {self.points} points)"
 
     @property
     def coefficients(self) -> torch.Tensor:
@@ -92,7 +73,7 @@ class Primitive:
             prompt: Tokens, (B, T, d).
 
         Returns:
-            (B, T, out_features), of the prompt's dtype.
+            (B, T, E), of the prompt's dtype.
         """
         if self.operation == "square":
             return prompt.square()
@@ -115,40 +96,29 @@ class Primitive:
             dtype: float32 or float64.
 
         Returns:
-            Prompts (B, T, d) and what each token emits, (B, T, out_features).
+            Prompts (B, T, d) and what each token emits, (B, T, E).
         """
         prompt = torch.randn(batch, self.points, self.dims, dtype=dtype, generator=generator)
         return Example(prompt, self.target(prompt))
 
-    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Error against the primitive computed above the prediction's precision, c being what its float64 numbers are.
+    def exact_pair(self, prompt: torch.Tensor) -> DD:
+        """The primitive in double-double arithmetic, c being what its float64 numbers are.
 
         Args:
-            prediction: (B, T, out_features).
             prompt: Tokens, (B, T, d).
 
         Returns:
-            Mean over the batch, the tokens and the features, a float64 scalar.
+            What each token should emit, (B, T, E).
         """
         tokens = prompt.double()
-        return mean_square(
-            prediction,
-            self.target(tokens),
-            lambda: dd.subtract(dd.from_double(prediction), self._exact(tokens)),
-        )
-
-    def _exact(self, tokens: torch.Tensor) -> DD:
-        """The target in double-double; identity and read are exact as they are."""
         if self.operation == "square":
             return dd.two_prod(tokens, tokens)
         if self.operation == "multiply":
-            left, right = tokens.chunk(2, dim=-1)
-            return dd.two_prod(left, right)
+            return dd.two_prod(*tokens.chunk(2, dim=-1))
         if self.operation == "linear":
-            c = self.coefficients.to(tokens.device)
-            value = dd.dot(dd.from_double(tokens), dd.from_double(c))
+            value = dd.dot(dd.from_double(tokens), dd.from_double(self.coefficients.to(tokens.device)))
             return DD(value.hi.unsqueeze(-1), value.lo.unsqueeze(-1))
-        return dd.from_double(self.target(tokens))
+        return dd.from_double(self.target(tokens))  # exact as it is
 
     def _fixed(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)

@@ -1,15 +1,39 @@
-"""What every task offers: examples from a generator, their shapes, and targets above the subject's precision."""
+"""What a task is: examples from a generator, and the exact answer to a prompt.
 
+A class becomes a task by ``@task("its-kind")``, which makes it a frozen, strict, keyword-only dataclass that files can
+name. It needs `sample` and `exact` (`Task`); sizes are read from a sample. What else it may have is listed at
+`SolverTask`, `PairTask` and in the how-to.
+"""
+
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, TypeVar, dataclass_transform, runtime_checkable
 
 import torch
+from pydantic import Field
 
+from precisionlab.config import Registry
+from solvers._core.double_double import DD
 from solvers.learned.base import Step
 from solvers.solver import Solver
 
-Emission = Literal["one", "all"]
-"""Whether a task's target is one answer a prompt, or one at each token."""
+T = TypeVar("T")
+
+TASKS = Registry("task")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field, Field))
+def task(kind: str) -> Callable[[type[T]], type[T]]:
+    """Register a class as a task.
+
+    Args:
+        kind: What files call it.
+
+    Returns:
+        A decorator that makes the class a frozen, strict, keyword-only dataclass.
+    """
+    return TASKS.register(kind)
 
 
 @dataclass(frozen=True)
@@ -18,7 +42,7 @@ class Example:
 
     Args:
         prompt: Tokens, (B, T, F).
-        target: What to emit, (B, ...).
+        target: What to emit: one answer a prompt, (B, E), or one at each token, (B, T, E).
     """
 
     prompt: torch.Tensor
@@ -26,27 +50,11 @@ class Example:
 
 
 class Task(Protocol):
-    """A map from prompt to target that a model learns. The target is a function of the prompt alone."""
+    """A map from prompt to target that a model learns. The target is a function of the prompt alone.
 
-    @property
-    def kind(self) -> str:
-        """What the task is called."""
-
-    @property
-    def in_features(self) -> int:
-        """Features of a token, F."""
-
-    @property
-    def out_features(self) -> int:
-        """Features of the target."""
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a prompt, T."""
-
-    @property
-    def emits(self) -> Emission:
-        """Whether the target is one answer, (B, out_features), or one at each token, (B, T, out_features)."""
+    A task may have a ``summary``, what it asks for in half a line, and ``asked``, a slice of the tokens whose answers
+    are measured, where not all are.
+    """
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
         """Draw a batch.
@@ -60,20 +68,49 @@ class Task(Protocol):
             The batch, on the CPU.
         """
 
-    def mean_squared_error(self, prediction: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Error against the exact target, computed above the prediction's precision.
+    def exact(self, prompt: torch.Tensor) -> torch.Tensor:
+        """What should have been emitted; errors are measured against it.
 
         Args:
-            prediction: What the model emitted, (B, ...).
-            prompt: What it read, (B, T, F).
+            prompt: Tokens, (B, T, F), float32 or float64.
 
         Returns:
-            Mean over the batch and the features, a float64 scalar.
+            The target, float64.
         """
 
 
 @runtime_checkable
-class SolverTask(Task, Protocol):
+class PairTask(Protocol):
+    """A task whose answer is known above float64."""
+
+    def exact_pair(self, prompt: torch.Tensor) -> DD:
+        """What should have been emitted.
+
+        Args:
+            prompt: Tokens, (B, T, F), float32 or float64.
+
+        Returns:
+            The target as an unevaluated sum of two float64 numbers.
+        """
+
+
+class FromPair:
+    """What makes `exact` of `exact_pair`."""
+
+    def exact(self: PairTask, prompt: torch.Tensor) -> torch.Tensor:
+        """The exact answer, rounded to float64.
+
+        Args:
+            prompt: Tokens, (B, T, F).
+
+        Returns:
+            The target, float64.
+        """
+        return self.exact_pair(prompt).hi
+
+
+@runtime_checkable
+class SolverTask(Protocol):
     """A task whose model becomes a least-squares solver."""
 
     @property
@@ -100,22 +137,4 @@ class SolverTask(Task, Protocol):
 
         Returns:
             The model's step, for problems rather than prompts.
-        """
-
-
-@runtime_checkable
-class CurriculumTask(Task, Protocol):
-    """A task whose training examples become harder as training goes on."""
-
-    def sample_at(self, step: int, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
-        """Draw a batch for training.
-
-        Args:
-            step: Steps of training taken.
-            batch: Number of prompts, B.
-            generator: A CPU generator; the same state gives the same batch.
-            dtype: float32 or float64.
-
-        Returns:
-            The batch, of the shapes of `sample`.
         """

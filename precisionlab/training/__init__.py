@@ -2,7 +2,26 @@
 
 from precisionlab.training.adam import Adam, paper_adam
 from precisionlab.training.gauss_newton import GaussNewton
-from precisionlab.training.objective import Objective
+from precisionlab.training.objective import Objective, Stream
+from precisionlab.training.phase import PHASES, Outcome, Phase, PhaseRun, Place, State, phase
+from precisionlab.training.prune import Prune
+from precisionlab.training.snap import Snap
 from precisionlab.training.trainer import fit
 
-__all__ = ["Adam", "GaussNewton", "Objective", "fit", "paper_adam"]
+__all__ = [
+    "PHASES",
+    "Adam",
+    "GaussNewton",
+    "Objective",
+    "Outcome",
+    "Phase",
+    "PhaseRun",
+    "Place",
+    "Prune",
+    "Snap",
+    "State",
+    "Stream",
+    "fit",
+    "paper_adam",
+    "phase",
+]

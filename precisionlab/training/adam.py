@@ -15,15 +15,11 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from precisionlab import distributed
-from precisionlab.config import STRICT
-from precisionlab.tasks.drawing import eased
 from precisionlab.training.gradient_filter import GradientFilter
 from precisionlab.training.gradient_signal import GradientSignal, lost
 from precisionlab.training.objective import Objective, Stream
-from precisionlab.training.phase import Outcome, Place, State
+from precisionlab.training.phase import Easier, Outcome, Place, State, phase
 
 STEPS_PER_ROW = 50
 COSINE_END = 1 / 30
@@ -32,7 +28,7 @@ COSINE_END = 1 / 30
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@phase("adam")
 class Adam:
     """Settings of the Adam phase.
 
@@ -54,12 +50,9 @@ class Adam:
         factor: Of such a change.
         threshold: Gradient signal below which the rate is divided by the factor, not multiplied.
         smallest_rate: Below which the gradient signal does not take the rate.
-        active_rows: Rows of the training problems that are not zero; None draws them as the task does.
-        iterate_scale: Standard deviation of their x₀; None draws it as the task does.
-        unroll: Loops of the model and steps of the task while this phase lasts; None for all.
+        easier: Settings of the task that differ while this phase lasts, such as ``{"active_rows": 4}``.
     """
 
-    kind: Literal["adam"] = "adam"
     steps: PositiveInt = 5000
     batch: PositiveInt = 128
     learning_rate: PositiveFloat = 1e-2
@@ -77,23 +70,7 @@ class Adam:
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.9
     threshold: Annotated[float, Field(ge=-1, le=1)] = 0.9
     smallest_rate: PositiveFloat = 1e-10
-    active_rows: PositiveInt | None = None
-    iterate_scale: PositiveFloat | None = None
-    unroll: PositiveInt | None = None
-
-    def eased(self, task: Any) -> Any:
-        """What it draws its problems from.
-
-        Args:
-            task: What the model shall do in the end.
-
-        Returns:
-            The task, as easy as the settings say.
-
-        Raises:
-            ValueError: If the task has no such choice.
-        """  # noqa: DOC502 - raised by what this calls
-        return eased(task, active_rows=self.active_rows, iterate_scale=self.iterate_scale)
+    easier: Easier = Field(default_factory=dict)
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "AdamRun":
         """Begin.
@@ -142,7 +119,6 @@ class AdamRun:
     def __init__(self, config: Adam, objective: Objective, theta: torch.Tensor, place: Place) -> None:
         self.config, self.objective, self.place = config, objective, place
         self.step, self.outcome = 0, None
-        self._task = config.eased(objective.task)
         self._parameter = torch.nn.Parameter(theta.clone())
         self._optimizer = torch.optim.Adam(
             [self._parameter], lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps
@@ -231,13 +207,12 @@ class AdamRun:
         """One step, taken or rejected: the loss, the norm of the filtered gradient, and the raw one's cosine."""
         place, config = self.place, self.config
         where = (place.attempt, place.phase, self.step)
-        example = self.objective.batch(Stream.TRAINING, *where, size=config.batch, task=self._task)
+        example = self.objective.batch(Stream.TRAINING, *where, size=config.batch)
         self._optimizer.zero_grad()
         loss = self.objective.loss(self._parameter, example)
         loss.backward()  # type: ignore[no-untyped-call]
-        loss = distributed.total(loss.detach())
-        assert self._parameter.grad is not None
-        raw = distributed.total(self._parameter.grad)
+        raw = self._parameter.grad
+        assert raw is not None
         self._parameter.grad, slow = self._filter.filtered(raw)
         finite = bool(raw.isfinite().all())
         # Before the clipping below, which may scale the gradient in place.

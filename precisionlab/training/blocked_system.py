@@ -16,9 +16,8 @@ passed through again for every block of columns.
 """
 
 import torch
-from torch.func import functional_call, jacrev, vmap
+from torch.func import jacrev, vmap
 
-from precisionlab import distributed
 from precisionlab.tasks import Example
 from precisionlab.training.objective import Objective
 from precisionlab.training.scaled_system import PANEL, scales
@@ -32,29 +31,22 @@ CHUNK = 2**23
 class BlockedSystem:
     """The dual Gauss–Newton system of a batch, its columns scaled to unit length.
 
-    Where several processes train together each sums its share of the blocks of columns over all residuals.
-
     Args:
         objective: Knows the model.
         theta: Parameters, (P,).
-        example: The whole batch, the same on every process.
+        example: The batch.
     """
 
     def __init__(self, objective: Objective, theta: torch.Tensor, example: Example) -> None:
         self._objective, self._theta, self._prompt = objective, theta.double(), example.prompt.double()
-        own = objective.share(example)
-        error = objective.predict(theta, own.prompt) - own.target
-        self._right, _ = distributed.gathered(error.double().flatten(1))
-        self._right = self._right.flatten()
+        self._right = objective.residual(theta, example)
         count, parameters = len(self._right), objective.parameters
         self._gram = self._theta.new_zeros(count, count)
         self._corners: list[torch.Tensor] | None = None
         self._lengths = self._theta.new_zeros(parameters)
         width = max(1, BLOCK // count)
-        for first in distributed.share(torch.arange(0, parameters, width)).tolist():
-            self._add(first, min(first + width, parameters))
-        distributed.total(self._gram)
-        distributed.total(self._lengths)
+        blocks = [(first, min(first + width, parameters)) for first in range(0, parameters, width)]
+        objective.summed(blocks, self._add, self._gram, self._lengths)
 
     @property
     def finite(self) -> bool:
@@ -83,23 +75,21 @@ class BlockedSystem:
             Whether the system is positive definite.
         """
         self._corners = factorised(self._gram, damping)
-        return distributed.agreed(self._corners is not None)
+        return self._corners is not None
 
     def step(self, residual: torch.Tensor | None = None) -> torch.Tensor | None:
         """The step of the last `factorise`.
 
         Args:
-            residual: This process's, of the same batch, (R,), float64; None for that where the Jacobian was taken.
+            residual: Of the same batch, (R,), float64; None for that where the Jacobian was taken.
 
         Returns:
             (P,), or None where it is not finite.
         """
-        right = self._right if residual is None else distributed.gathered(residual)[0]
-        solution = torch.full_like(right, torch.nan)
-        if self._corners is not None:
-            solution = substituted(self._gram, self._corners, right)
-        # Each process has factorised alone, and on unlike processors the last bits may differ: the first one's counts.
-        step = self._backwards(distributed.from_first(solution)) / self._lengths.square()
+        if self._corners is None:
+            return None
+        solution = substituted(self._gram, self._corners, self._right if residual is None else residual)
+        step = self._backwards(solution) / self._lengths.square()
         return step if bool(step.isfinite().all()) else None
 
     @property
@@ -107,25 +97,20 @@ class BlockedSystem:
         """The gradient of the mean squared error, (P,)."""
         return self._backwards(self._right) * (2 / len(self._right))
 
-    def _add(self, first: int, last: int) -> None:
-        """Add the part of the columns from first to last, and keep their lengths."""
-        block = columns(self._objective, self._theta, self._prompt, first, last)
-        lengths = torch.linalg.vector_norm(block, dim=0)
+    def _add(self, block: tuple[int, int]) -> None:
+        """Add the part of the columns from a first one to a last, and keep their lengths."""
+        first, last = block
+        part = columns(self._objective, self._theta, self._prompt, first, last)
+        lengths = torch.linalg.vector_norm(part, dim=0)
         largest = max(float(lengths.max()), float(self._lengths.max()))
         self._lengths[first:last] = scales(lengths, largest)
-        block.div_(self._lengths[first:last])
-        for row in range(0, len(block), PANEL):
-            self._gram[row : row + PANEL, row:].addmm_(block[row : row + PANEL], block[row:].mT)
+        part.div_(self._lengths[first:last])
+        for row in range(0, len(part), PANEL):
+            self._gram[row : row + PANEL, row:].addmm_(part[row : row + PANEL], part[row:].mT)
 
     def _backwards(self, solution: torch.Tensor) -> torch.Tensor:
         """Jᵀ y."""
-        with torch.enable_grad():
-            theta = self._theta.clone().requires_grad_()
-            prompt = distributed.share(self._prompt)
-            emitted = predicted(self._objective, self._objective.named(theta), prompt).flatten(1)
-            own = distributed.share(solution.view(len(self._prompt), -1))
-            (product,) = torch.autograd.grad((emitted * own).sum(), theta)
-        return distributed.total(product)
+        return self._objective.pullback(self._theta, self._prompt, solution)
 
 
 def columns(objective: Objective, theta: torch.Tensor, prompt: torch.Tensor, first: int, last: int) -> torch.Tensor:
@@ -156,7 +141,7 @@ def columns(objective: Objective, theta: torch.Tensor, prompt: torch.Tensor, fir
             low, high = max(start, first), min(end, last)
             flat = torch.cat([theta[start:low], part[low - first : high - first], theta[high:end]])
             pieces[name] = flat.view(weights[name].shape)
-        return predicted(objective, {**weights, **pieces}, one[None]).flatten()
+        return objective.predict_named({**weights, **pieces}, one[None]).flatten()
 
     rows = vmap(jacrev(emitted), in_dims=(None, 0))
     numbers = sum(end - start for start, end in touched.values()) + last - first
@@ -166,22 +151,6 @@ def columns(objective: Objective, theta: torch.Tensor, prompt: torch.Tensor, fir
         for start in range(0, len(prompt), size):
             block[start : start + size] = rows(theta[first:last], prompt[start : start + size])
     return block.flatten(0, 1)
-
-
-def predicted(objective: Objective, weights: dict[str, torch.Tensor], prompt: torch.Tensor) -> torch.Tensor:
-    """What the model emits with weights of a dtype that may not be its own.
-
-    Args:
-        objective: Knows the model.
-        weights: By name.
-        prompt: (B, T, F), of the weights' dtype.
-
-    Returns:
-        (B, ...), of that dtype.
-    """
-    constants = {name: constant.to(prompt.dtype) for name, constant in objective.model.named_buffers()}
-    emitted: torch.Tensor = functional_call(objective.model, {**constants, **weights}, (prompt,))
-    return emitted
 
 
 def factorised(gram: torch.Tensor, damping: float) -> list[torch.Tensor] | None:

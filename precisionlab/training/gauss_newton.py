@@ -32,16 +32,13 @@ Ukrainian Math. J. 19 (1967), on several steps with one Jacobian.
 from typing import Any, Literal
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from precisionlab import distributed
-from precisionlab.config import STRICT
 from precisionlab.tasks import Example
 from precisionlab.training.blocked_system import BlockedSystem
 from precisionlab.training.gradient_signal import GradientSignal, lost
 from precisionlab.training.objective import Objective, Stream
-from precisionlab.training.phase import Outcome, Place, State
+from precisionlab.training.phase import Easier, Outcome, Place, State, phase
 from precisionlab.training.scaled_system import ScaledSystem
 
 SMALLEST_DAMPING = 1e-13
@@ -62,7 +59,7 @@ DENSE_JACOBIAN = 2**27
 """Numbers in a Jacobian that is held whole, 1 GiB; a larger one is made by blocks."""
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@phase("gauss-newton")
 class GaussNewton:
     """Settings of the Levenberg–Marquardt phase.
 
@@ -77,10 +74,9 @@ class GaussNewton:
         stall: Steps without progress, above it, after which the phase gives up.
         keep_zeros: Whether weights that are zero at the start stay so; their Jacobian is then held whole.
         solver: Whether the Jacobian is held whole or made by blocks; "auto" decides by its size.
-        unroll: Loops of the model and steps of the task while this phase lasts; None for all.
+        easier: Settings of the task that differ while this phase lasts, such as ``{"steps": 1}``.
     """
 
-    kind: Literal["gauss-newton"] = "gauss-newton"
     steps: PositiveInt = 200
     residuals: PositiveFloat = 0.55
     damping: PositiveFloat = 1e-3
@@ -90,7 +86,7 @@ class GaussNewton:
     stall: PositiveInt = 30
     keep_zeros: bool = False
     solver: Literal["auto", "dense", "blocked"] = "auto"
-    unroll: PositiveInt | None = None
+    easier: Easier = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.keep_zeros and self.solver == "blocked":
@@ -193,7 +189,7 @@ class GaussNewtonRun:
             self._trial, self._depth = self.theta, 0
             return False
         self._trial = stepped
-        before, after = (float(distributed.total(objective.loss(theta, judge))) for theta in (self.theta, self._trial))
+        before, after = (float(objective.loss(theta, judge)) for theta in (self.theta, self._trial))
         if after < before:
             self._damping = max(self._damping * 0.05, SMALLEST_DAMPING)
             self.theta, self._depth = self._trial, 0
@@ -231,24 +227,20 @@ class GaussNewtonRun:
         """Steps with the same Jacobian from where the last one led, in the stiff directions alone."""
         if not self.config.corrections or not system.factorise(max(self._damping, CORRECTION_DAMPING)):
             return stepped
-        part = self.objective.share(example)
-        residual = self._residual(stepped, part)
-        norm = float(distributed.norm(torch.linalg.vector_norm(residual)))
+        residual = self.objective.residual(stepped, example)
+        norm = float(torch.linalg.vector_norm(residual))
         for _ in range(self.config.corrections):
             if (step := system.step(residual)) is None:
                 break
             further = stepped - step.to(stepped.dtype)
-            residual = self._residual(further, part)
-            before, norm = norm, float(distributed.norm(torch.linalg.vector_norm(residual)))
+            residual = self.objective.residual(further, example)
+            before, norm = norm, float(torch.linalg.vector_norm(residual))
             if not norm < before:
                 break
             stepped = further
             if norm > WORTHWHILE * before:
                 break
         return stepped
-
-    def _residual(self, theta: torch.Tensor, part: Example) -> torch.Tensor:
-        return (self.objective.predict(theta, part.prompt) - part.target).flatten().double()
 
     @property
     def residuals(self) -> int:
@@ -269,8 +261,7 @@ class GaussNewtonRun:
     def _system(self, example: Example) -> "ScaledSystem | BlockedSystem":
         if self.solver == "blocked":
             return BlockedSystem(self.objective, self._trial, example)
-        part = self.objective.share(example)
-        jacobian = self.objective.jacobian(self._trial, part.prompt).double()
+        jacobian = self.objective.jacobian(self._trial, example).double()
         if self.config.keep_zeros:
             jacobian[:, self._trial == 0] = 0.0
-        return ScaledSystem(jacobian, self._residual(self._trial, part))
+        return ScaledSystem(jacobian, self.objective.residual(self._trial, example))

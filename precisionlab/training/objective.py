@@ -2,20 +2,27 @@
 
 Every batch is drawn from a seed of its own, derived from the run's seed and the batch's place in the run. A run that is
 stopped and resumed therefore sees the same data as one that was not, with no generator to save. For the same reason the
-processes of a group draw the same batches, and each computes with its share of them.
+processes of a group draw the same batches, and each computes with its share of them: here alone, so that a phase is
+written as if there were one.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import IntEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch.func import functional_call, jacrev, vmap
 
-from precisionlab import distributed
-from precisionlab.models import Backbone, ModelConfig
-from precisionlab.tasks import CurriculumTask, Example, Task
+from precisionlab.models import Backbone, ModelConfig, Shape
+from precisionlab.tasks import Example, Task
+from precisionlab.tasks.accuracy import exact, mean_squared_error
+from precisionlab.training import distributed
+from solvers._core.double_double import DD
+
+T = TypeVar("T")
 
 VALIDATION_PROBLEMS = 2048
 JACOBIAN_CHUNK = 256
@@ -31,6 +38,76 @@ class Stream(IntEnum):
     TEST = 4
 
 
+def shape_of(task: Task) -> Shape:
+    """What a model of a task reads and emits, from a sample of one.
+
+    Args:
+        task: The task.
+
+    Returns:
+        Sizes.
+
+    Raises:
+        ValueError: If what it draws is not a prompt of tokens and answers to it.
+    """
+    example = task.sample(1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    prompt, target = example.prompt, example.target
+    fits = prompt.dim() == 3 and target.dim() in {2, 3} and len(prompt) == len(target) == 1
+    if not fits or (target.dim() == 3 and target.shape[1] != prompt.shape[1]):
+        got = f"a prompt {tuple(prompt.shape)} and a target {tuple(target.shape)} for a batch of one"
+        raise ValueError(f"task: its sample has {got}, want (1, T, F) and (1, E) or (1, T, E)")
+    if not prompt.dtype == target.dtype == torch.float64:
+        raise ValueError(
+            f"task: its sample is {prompt.dtype} and {target.dtype}, want the torch.float64 it was asked for"
+        )
+    return Shape(
+        in_features=prompt.shape[2],
+        out_features=target.shape[-1],
+        tokens=prompt.shape[1],
+        every_token=target.dim() == 3,
+    )
+
+
+def loops_of(model: ModelConfig, task: Task) -> int:
+    """How many times over a model's layers are applied for a task.
+
+    Args:
+        model: The model's shape.
+        task: What it is asked to emit.
+
+    Returns:
+        The steps of the task where the model is looped, else 1.
+
+    Raises:
+        ValueError: If the model is looped and the task has no steps.
+    """
+    if not model.looped:
+        return 1
+    steps = getattr(task, "steps", None)
+    if not isinstance(steps, int):
+        raise ValueError(f"looped: the task {type(task).__name__} has no steps to be the number of loops")
+    return steps
+
+
+def eased(task: Task, changes: Mapping[str, Any]) -> Task:
+    """The same task with some settings changed.
+
+    Args:
+        task: The task.
+        changes: Values by the name of a setting.
+
+    Returns:
+        The task.
+
+    Raises:
+        ValueError: If it has no such setting, or refuses the value.
+    """
+    for name in changes:
+        if not hasattr(task, name):
+            raise ValueError(f"easier: the task {type(task).__name__} has no setting {name!r}")
+    return replace(task, **changes)  # type: ignore[type-var]  # a registered task is a dataclass
+
+
 class Objective:
     """A model, a task, and the data between them.
 
@@ -44,9 +121,8 @@ class Objective:
 
     def __init__(self, model: ModelConfig, task: Task, *, dtype: torch.dtype, device: str, seed: int) -> None:
         self.task, self.dtype, self.device, self.seed, self._config = task, dtype, device, seed, model
-        self.model = Backbone(
-            model, in_features=task.in_features, out_features=task.out_features, tokens=task.tokens, dtype=dtype
-        ).to(device)
+        self._shape, self._loops = shape_of(task), loops_of(model, task)
+        self.model = self._built(None).to(device)
         self._names = [name for name, _ in self.model.named_parameters()]
         self._shapes = [parameter.shape for parameter in self.model.parameters()]
         self._sizes = [shape.numel() for shape in self._shapes]
@@ -54,18 +130,17 @@ class Objective:
         self._validation = self.batch(Stream.VALIDATION, size=VALIDATION_PROBLEMS)
         self._jacobian = vmap(jacrev(self._predict_one), in_dims=(None, 0), chunk_size=JACOBIAN_CHUNK)
 
-    def unrolled(self, steps: int) -> "Objective":
-        """The same parameters on an easier task: fewer loops of the model, and as many steps of the algorithm.
+    def eased(self, changes: Mapping[str, Any]) -> "Objective":
+        """The same parameters on an easier task.
 
         Args:
-            steps: Of both.
+            changes: Settings of the task and their values; fewer ``steps`` are fewer loops of a looped model.
 
         Returns:
             The objective.
         """
-        fewer: Any = self.task  # only a task of several steps is asked for fewer
-        model, task = replace(self._config, loops=steps), replace(fewer, steps=steps)
-        return Objective(model, task, dtype=self.dtype, device=self.device, seed=self.seed)
+        task = eased(self.task, changes)
+        return Objective(self._config, task, dtype=self.dtype, device=self.device, seed=self.seed)
 
     def initial(self, attempt: int) -> torch.Tensor:
         """Random starting weights.
@@ -76,47 +151,49 @@ class Objective:
         Returns:
             Parameters, (P,).
         """
-        config, task = self.model.config, self.task
-        start = Backbone(
-            config,
-            in_features=task.in_features,
-            out_features=task.out_features,
-            tokens=task.tokens,
-            dtype=self.dtype,
-            generator=self._generator(Stream.INITIAL_WEIGHTS, attempt),
-        )
+        start = self._built(self._generator(Stream.INITIAL_WEIGHTS, attempt))
         return torch.cat([parameter.detach().flatten() for parameter in start.parameters()]).to(self.device)
 
-    def batch(self, stream: Stream, *place: int, size: int, task: Task | None = None) -> Example:
-        """The batch that belongs to a place in the run. Training in the first phase follows the task's curriculum.
+    def batch(self, stream: Stream, *place: int, size: int) -> Example:
+        """The batch that belongs to a place in the run.
 
         Args:
             stream: What the batch is for.
-            place: Such as (attempt, phase, step), which training gives; the same place gives the same batch.
+            place: Such as (attempt, phase, step); the same place gives the same batch.
             size: Number of problems.
-            task: What to draw from; None for the task itself.
 
         Returns:
             The batch, on the device.
         """
-        generator, task = self._generator(stream, *place), task or self.task
-        if isinstance(task, CurriculumTask) and stream is Stream.TRAINING and place[1] == 0:
-            example = task.sample_at(place[2], size, generator=generator, dtype=self.dtype)
-        else:
-            example = task.sample(size, generator=generator, dtype=self.dtype)
+        example = self.task.sample(size, generator=self._generator(stream, *place), dtype=self.dtype)
         return Example(example.prompt.to(self.device), example.target.to(self.device))
 
     def predict(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """What the model with these parameters emits.
+        """What the model with these parameters emits, computed in their dtype.
 
         Args:
             theta: Parameters, (P,).
-            prompt: (B, T, F).
+            prompt: (B, T, F), of the dtype of theta.
 
         Returns:
-            (B, out_features).
+            (B, E), or (B, T, E) where every token emits.
         """
-        emitted: torch.Tensor = functional_call(self.model, self.named(theta), (prompt,))
+        return self.predict_named(self.named(theta), prompt)
+
+    def predict_named(self, weights: dict[str, torch.Tensor], prompt: torch.Tensor) -> torch.Tensor:
+        """The same for weights by name.
+
+        Args:
+            weights: All of the model's.
+            prompt: (B, T, F), of their dtype.
+
+        Returns:
+            (B, E), or (B, T, E) where every token emits.
+        """
+        constants = {}
+        if prompt.dtype != self.dtype:
+            constants = {name: constant.to(prompt.dtype) for name, constant in self.model.named_buffers()}
+        emitted: torch.Tensor = functional_call(self.model, {**constants, **weights}, (prompt,))
         return emitted
 
     def loss(self, theta: torch.Tensor, example: Example) -> torch.Tensor:
@@ -127,37 +204,72 @@ class Objective:
             example: A batch.
 
         Returns:
-            A scalar: this process's part of it, and the whole where there is one process.
+            A scalar, which may be differentiated.
         """
-        part = self.share(example)
-        return (self.predict(theta, part.prompt) - part.target).square().sum() / example.target.numel()
-
-    def share(self, example: Example) -> Example:
-        """This process's part of a batch.
-
-        Args:
-            example: A batch, the same on every process.
-
-        Returns:
-            Its share of the problems; all of them where there is one process.
-        """
-        return Example(distributed.share(example.prompt), distributed.share(example.target))
+        part = self._share(example)
+        squares = (self.predict(distributed.copied(theta), part.prompt) - part.target).square().sum()
+        return distributed.summed(squares / example.target.numel())
 
     @torch.no_grad()
-    def jacobian(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+    def residual(self, theta: torch.Tensor, example: Example) -> torch.Tensor:
+        """What the model emits less what it should have, number by number.
+
+        Args:
+            theta: Parameters, (P,).
+            example: A batch.
+
+        Returns:
+            (R,), float64.
+        """
+        part = self._share(example)
+        return distributed.gathered((self.predict(theta, part.prompt) - part.target).flatten().double())
+
+    @torch.no_grad()
+    def jacobian(self, theta: torch.Tensor, example: Example) -> torch.Tensor:
         """Derivatives of everything emitted with respect to every parameter.
 
         Args:
             theta: Parameters, (P,).
-            prompt: (B, T, F).
+            example: A batch.
 
         Returns:
-            (B·out_features, P).
+            (R, P), of the model's dtype.
         """
-        if not len(prompt):  # the share of a process where there are more processes than problems
-            return theta.new_zeros(0, self.parameters)
-        rows: torch.Tensor = self._jacobian(theta, prompt)
-        return rows.reshape(-1, self.parameters)
+        part = self._share(example)
+        # A process may have no share, where there are more processes than problems.
+        rows = self._jacobian(theta, part.prompt) if len(part.prompt) else theta.new_zeros(0, self.parameters)
+        return distributed.gathered(rows.reshape(-1, self.parameters))
+
+    def pullback(self, theta: torch.Tensor, prompt: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Jᵀ y without the Jacobian, in the precision of its arguments, which may be above the model's own.
+
+        Args:
+            theta: Parameters, (P,).
+            prompt: A batch's, (B, T, F).
+            weights: y, (R,).
+
+        Returns:
+            (P,).
+        """
+        with torch.enable_grad():
+            theta = theta.clone().requires_grad_()
+            emitted = self.predict(theta, distributed.share(prompt)).flatten(1)
+            own = distributed.share(weights.view(len(prompt), -1))
+            (product,) = torch.autograd.grad((emitted * own).sum(), theta)
+        return distributed.total(product)
+
+    def summed(self, parts: Sequence[T], add: Callable[[T], None], *sums: torch.Tensor) -> None:
+        """Sums over parts of one piece of work, which several processes share.
+
+        Args:
+            parts: Of the work.
+            add: Adds one part to the sums.
+            sums: Zeros; the sums at the end.
+        """
+        for place in distributed.share(torch.arange(len(parts))).tolist():
+            add(parts[place])
+        for total in sums:
+            distributed.total(total)
 
     @torch.no_grad()
     def validation_mse(self, theta: torch.Tensor) -> float:
@@ -169,7 +281,8 @@ class Objective:
         Returns:
             Mean squared error.
         """
-        return self._mse(theta, self._validation.prompt)
+        answers = DD(*map(distributed.share, self._validation_answers))
+        return self._mse(theta, self._validation.prompt, answers)
 
     @torch.no_grad()
     def test_mse(self, theta: torch.Tensor, problems: int) -> float:
@@ -182,7 +295,8 @@ class Objective:
         Returns:
             Mean squared error.
         """
-        return self._mse(theta, self.batch(Stream.TEST, size=problems).prompt)
+        prompt = self.batch(Stream.TEST, size=problems).prompt
+        return self._mse(theta, prompt, exact(self.task, distributed.share(prompt)))
 
     @property
     def outputs(self) -> int:
@@ -209,10 +323,21 @@ class Objective:
         pieces = torch.split(theta, self._sizes)
         return {name: piece.view(shape) for name, shape, piece in zip(self._names, self._shapes, pieces, strict=True)}
 
-    def _mse(self, theta: torch.Tensor, prompts: torch.Tensor) -> float:
+    @cached_property
+    def _validation_answers(self) -> DD:
+        """Kept: they are the same at every step, and dear."""
+        return exact(self.task, self._validation.prompt)
+
+    def _mse(self, theta: torch.Tensor, prompts: torch.Tensor, answers: DD) -> float:
         prompt = distributed.share(prompts)
-        mse = self.task.mean_squared_error(self.predict(theta, prompt), prompt)
+        mse = mean_squared_error(self.task, self.predict(theta, prompt), answers)
         return float(distributed.total(mse * (len(prompt) / len(prompts))))
+
+    def _share(self, example: Example) -> Example:
+        return Example(distributed.share(example.prompt), distributed.share(example.target))
+
+    def _built(self, generator: torch.Generator | None) -> Backbone:
+        return Backbone(self._config, self._shape, loops=self._loops, dtype=self.dtype, generator=generator)
 
     def _predict_one(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
         return self.predict(theta, prompt[None])[0]

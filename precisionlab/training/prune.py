@@ -8,18 +8,16 @@ set to zero ends that: the product is then zero whatever the others are, and wha
 Cost: none.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from precisionlab.config import STRICT
 from precisionlab.training.objective import Objective
-from precisionlab.training.phase import Outcome, Place, State
+from precisionlab.training.phase import Outcome, Place, State, phase
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@phase("prune")
 class Prune:
     """Settings of the prune phase.
 
@@ -27,7 +25,6 @@ class Prune:
         threshold: A weight below this fraction of the root mean square of its tensor is set to zero.
     """
 
-    kind: Literal["prune"] = "prune"
     threshold: Annotated[float, Field(gt=0, lt=1)] = 2e-3
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "PruneRun":

@@ -2,8 +2,6 @@
 
 import torch
 
-from precisionlab import distributed
-
 SHORTEST = 1e-6
 """A column shorter than this fraction of the longest is scaled as if it were that long."""
 SHARPENINGS = 12
@@ -29,29 +27,19 @@ def scales(lengths: torch.Tensor, longest: float) -> torch.Tensor:
 class ScaledSystem:
     """The Gauss–Newton system of a batch, its columns scaled to unit length, in its smaller form.
 
-    Where several processes train together each brings its rows of J and r. The rows are gathered for the dual form, of
-    which each computes its block of rows; for the primal one, the sums over the rows are all-reduced.
-
     Args:
         jacobian: J, (R, P), float64; overwritten.
         residual: r, (R,), float64.
     """
 
     def __init__(self, jacobian: torch.Tensor, residual: torch.Tensor) -> None:
-        lengths = distributed.norm(torch.linalg.vector_norm(jacobian, dim=0))
+        lengths = torch.linalg.vector_norm(jacobian, dim=0)
         self._lengths = scales(lengths, float(lengths.max()))
         self._residual = residual
         self._scaled = jacobian.div_(self._lengths)
-        residuals, self._first_row = distributed.gathered(residual)
-        self._dual = len(residuals) < len(lengths)
-        if self._dual:
-            rows, _ = distributed.gathered(self._scaled)
-            own = self._scaled @ rows.mT if distributed.size() > 1 else upper_gram(rows)
-            self._gram, _ = distributed.gathered(own)
-            self._right = residuals
-        else:
-            self._gram = distributed.total(self._scaled.mT @ self._scaled)
-            self._right = distributed.total(residual @ self._scaled)
+        self._dual = len(residual) < len(lengths)
+        self._gram = upper_gram(self._scaled) if self._dual else self._scaled.mT @ self._scaled
+        self._right = self._of(residual)
 
     @property
     def finite(self) -> bool:
@@ -61,9 +49,7 @@ class ScaledSystem:
     @property
     def gradient(self) -> torch.Tensor:
         """The gradient of the mean squared error, (P,)."""
-        product = distributed.total(self._residual @ self._scaled)
-        count = distributed.total(product.new_full((), len(self._residual)))
-        return product * self._lengths * (2 / count)
+        return (self._residual @ self._scaled) * self._lengths * (2 / len(self._residual))
 
     def solve(self, damping: float) -> torch.Tensor | None:
         """The step S⁻¹ (Jₛᵀ Jₛ + λ I)⁻¹ Jₛᵀ r.
@@ -95,9 +81,9 @@ class ScaledSystem:
             if (wanted := self.step(left)) is None:
                 break
             wanted_image = self._scaled @ (wanted * self._lengths)
-            gain = float(distributed.total(left @ wanted_image))
+            gain = float(left @ wanted_image)
             direction, image = wanted + gain / before * direction, wanted_image + gain / before * image
-            square = float(distributed.total(image @ image))
+            square = float(image @ image)
             if not (gain > 0 and square > 0):
                 break
             step, left, before = step + gain / square * direction, left - gain / square * image, gain
@@ -115,30 +101,25 @@ class ScaledSystem:
         system = self._gram.clone()
         system.diagonal().add_(damping)
         self._factor, failed = torch.linalg.cholesky_ex(system, upper=True)
-        return distributed.agreed(not failed.item())
+        return not failed.item()
 
     def step(self, residual: torch.Tensor | None = None) -> torch.Tensor | None:
         """The step of the last `factorise`.
 
         Args:
-            residual: This process's, of the same batch, (R,), float64; None for that where the Jacobian was taken.
+            residual: Of the same batch, (R,), float64; None for that where the Jacobian was taken.
 
         Returns:
             (P,), or None where it is not finite.
         """
         right = self._right if residual is None else self._of(residual)
         solution = torch.cholesky_solve(right.unsqueeze(-1), self._factor, upper=True).squeeze(-1)
-        # Each process has factorised alone, and on unlike processors the last bits may differ: the first one's counts.
-        solution = distributed.from_first(solution)
-        if self._dual:
-            own = solution[self._first_row : self._first_row + len(self._scaled)]
-            solution = distributed.total(own @ self._scaled)
-        step = solution / self._lengths
+        step = (solution @ self._scaled if self._dual else solution) / self._lengths
         return step if bool(step.isfinite().all()) else None
 
     def _of(self, residual: torch.Tensor) -> torch.Tensor:
         """The right-hand side for residuals."""
-        return distributed.gathered(residual)[0] if self._dual else distributed.total(residual @ self._scaled)
+        return residual if self._dual else residual @ self._scaled
 
 
 def upper_gram(rows: torch.Tensor) -> torch.Tensor:

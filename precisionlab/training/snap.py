@@ -4,37 +4,34 @@ A model at the floor of the arithmetic computes the right polynomial in a basis 
 algorithm lacks present at the level of rounding. Inside the range of its training that does no harm. Iterated on an
 ill-conditioned problem it does: the state grows to κ, a term cubic in it by ε κ³.
 
-So the phase reads the model's polynomial (`precisionlab.polynomial`), drops each coefficient that is at the level of
-rounding beside the largest of its kind, and writes what is left in the plainest basis there is: the channels of a token
-are its features, keys are features, and nothing is mixed that the polynomial does not mix. That choice of basis changes
-no model output. Which coefficients are left is the model's: nothing here knows the task. Gauss–Newton over the few that
-are left then makes up for what was dropped, and the phase stands only if that reaches the floor again: a term that was
-needed cannot be missed in silence.
+So the phase reads the model's polynomial (`precisionlab.models.polynomial`), drops each coefficient that is at the
+level of rounding beside the largest of its kind, and writes what is left in the plainest basis there is: the channels
+of a token are its features, keys are features, and nothing is mixed that the polynomial does not mix. That choice of
+basis changes no model output. Which coefficients are left is the model's: nothing here knows the task. Gauss–Newton
+over the few that are left then makes up for what was dropped, and the phase stands only if that reaches the floor
+again: a term that was needed cannot be missed in silence.
 
-Cost: a few Jacobians, of which each of several processes computes its share; the system is small and solved by each.
+Cost: a few Jacobians; the system is small.
 """
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from precisionlab import distributed
-from precisionlab.config import STRICT
 from precisionlab.models import Backbone
-from precisionlab.polynomial import Polynomial, extract
+from precisionlab.models.polynomial import Polynomial, extract
 from precisionlab.training.gauss_newton import FLOOR_ULPS
 from precisionlab.training.gradient_signal import GradientSignal, lost
 from precisionlab.training.objective import Objective, Stream
-from precisionlab.training.phase import Outcome, Place, State
+from precisionlab.training.phase import Outcome, Place, State, phase
 
 CARRIERS = ("mixers.0.qkv.weight", "mixers.0.qkv.bias", "read_out.weight", "read_out.bias")
 """The weights that hold coefficients; the others hold the basis."""
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@phase("snap")
 class Snap:
     """Settings of the snap phase.
 
@@ -44,7 +41,6 @@ class Snap:
         residuals: Residuals in a step's batch, as a multiple of the number of coefficients left.
     """
 
-    kind: Literal["snap"] = "snap"
     threshold: Annotated[float, Field(gt=0, lt=1)] = 2.0**-26
     steps: PositiveInt = 4
     residuals: Annotated[float, Field(ge=1)] = 50.0
@@ -131,13 +127,11 @@ class SnapRun:
         size = max(1, round(self.config.residuals * len(free)) // outputs)
         place = (self.place.attempt, self.place.phase, self.step)
         example = self.objective.batch(Stream.TRAINING, *place, size=size)
-        part = self.objective.share(example)
-        rows, _ = distributed.gathered(self.objective.jacobian(self.theta, part.prompt)[:, free].double())
-        error = self.objective.predict(self.theta, part.prompt) - part.target
-        residual, _ = distributed.gathered(error.flatten().double())
-        # On the CPU, where there is a solution of least norm; taken by all from the first, whatever its processor.
+        rows = self.objective.jacobian(self.theta, example)[:, free].double()
+        residual = self.objective.residual(self.theta, example)
+        # On the CPU, where there is a solution of least norm.
         solved = torch.linalg.lstsq(rows.cpu(), residual.cpu().unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
-        step = distributed.from_first(solved.to(self.theta))
+        step = solved.to(self.theta)
         before, nothing = self.theta, torch.zeros_like(self.theta)
         self.theta = before.index_add(0, free, -step)
         descent = (residual @ rows) * (2 / len(residual))

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from precisionlab import distributed
+from precisionlab.config import kind_of
 from precisionlab.training.objective import Objective
-from precisionlab.training.phase import Outcome, PhaseConfig, PhaseRun, Place, State
+from precisionlab.training.phase import Outcome, Phase, PhaseRun, Place, State
 
 Row = dict[str, Any]
 
@@ -61,11 +61,11 @@ class Progress:
 
 def fit(
     objective: Objective,
-    phases: Sequence[PhaseConfig],
+    phases: Sequence[Phase],
     *,
     attempts: int,
     progress: Progress,
-    time_limit: float | None = None,
+    stop: Callable[[float], bool] = lambda _: False,
     on_row: Callable[[Progress], None] = lambda _: None,
 ) -> None:
     """Train until the recipe ends or the time is up.
@@ -76,7 +76,7 @@ def fit(
         attempts: The most random starts.
         progress: Where to go on from; brought up to date after every row, and whole even when an exception, a
             keyboard interrupt among them, ends the loop.
-        time_limit: Seconds for this call; the run can go on later.
+        stop: Asked after every row whether to stop, given the seconds of this call; the run can go on later.
         on_row: Called after every row.
 
     Raises:
@@ -86,39 +86,44 @@ def fit(
     run: PhaseRun | None = None
     while progress.ended is None:
         phase = phases[progress.place.phase]
-        run = run or _enter(_own(objective, phase), phase, progress)
+        run = run or enter(objective, phase, progress)
         row = _judged(run.advance(), objective, run, phase)
         elapsed = time.perf_counter() - start
-        changes = _recorded(progress, run, phases[progress.place.phase].kind, row, before + elapsed)
+        changes = _recorded(progress, run, kind_of(phase), row, before + elapsed)
         if run.outcome is not None:
             changes |= _moved_on(progress.place, run, phases=len(phases), attempts=attempts)
         vars(progress).update(changes)  # one operation: an interrupt finds all of it done, or none
         on_row(progress)
-        if time_limit is not None and distributed.agreed(elapsed >= time_limit):
+        if stop(elapsed):
             return
         run = run if run.outcome is None else None
 
 
-def _own(objective: Objective, config: PhaseConfig) -> Objective:
-    """What a phase descends: the objective, or the same with fewer steps of the algorithm."""
-    steps: int | None = getattr(config, "unroll", None)
-    return objective if steps is None else objective.unrolled(steps)
+def enter(objective: Objective, phase: Phase, progress: Progress) -> PhaseRun:
+    """A phase at work, where the run stands.
 
+    Args:
+        objective: What is minimised in the end.
+        phase: The phase under way.
+        progress: Where the run stands; at the start of an attempt it is given weights.
 
-def _judged(row: Row, objective: Objective, run: PhaseRun, config: PhaseConfig) -> Row:
-    """A row whose error is that of the whole task, whatever its phase descends."""
-    if getattr(config, "unroll", None) is None:
-        return row
-    return row | {"unrolled_mse": row["mse"], "mse": objective.validation_mse(run.theta)}
-
-
-def _enter(objective: Objective, config: PhaseConfig, progress: Progress) -> PhaseRun:
+    Returns:
+        The phase, on its own task.
+    """
     if progress.theta is None:
         progress.theta = objective.initial(progress.place.attempt)
-    run = config.start(objective, progress.theta, progress.place)
+    easier = getattr(phase, "easier", None)
+    run = phase.start(objective.eased(easier) if easier else objective, progress.theta, progress.place)
     if progress.phase_state is not None:
         run.restore(progress.phase_state)
     return run
+
+
+def _judged(row: Row, objective: Objective, run: PhaseRun, phase: Phase) -> Row:
+    """A row whose error is that of the whole task, whatever its phase trains on."""
+    if not getattr(phase, "easier", None):
+        return row
+    return row | {"eased_mse": row["mse"], "mse": objective.validation_mse(run.theta)}
 
 
 def _recorded(progress: Progress, run: PhaseRun, kind: str, row: Row, elapsed: float) -> dict[str, Any]:

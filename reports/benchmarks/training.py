@@ -24,9 +24,9 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from precisionlab import config
 from precisionlab.experiments import get
 from precisionlab.experiments.experiment import Experiment
+from precisionlab.overrides import override
 from precisionlab.precision import DTYPES, math_flags
 from precisionlab.training import GaussNewton, Objective
 from precisionlab.training.phase import Place
@@ -56,7 +56,7 @@ def experiment(width: int, dtype: str) -> Experiment:
     Returns:
         It.
     """
-    return config.override(get(EXPERIMENT), {"model.width": width, "dtype": dtype})
+    return override(get(EXPERIMENT), {"model.width": width, "dtype": dtype})
 
 
 def measure(width: int, residuals: float, dtype: str, *, solver: str = "auto") -> dict[str, Any]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.grid import Cell
-from precisionlab.models import ModelConfig
+from precisionlab.models import ModelConfig, SoftmaxAttention
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.reporting.study import main
+from precisionlab.runs.grid import Cell
 from precisionlab.tasks import LeastSquares
 from precisionlab.training.adam import Adam
 
@@ -44,14 +44,12 @@ def laptop(depth: int, *, condition: float | None = None) -> Experiment:
     """
     return Experiment(
         name=f"end-to-end/depth-{depth}" + ("" if condition is None else f"-condition-{condition:g}"),
-        summary=f"A Transformer of depth {depth} emits the least-squares solution (n = {N}, N = {ROWS})",
         cost="half a minute to 4 minutes on one core, by depth",
         task=LeastSquares(n=N, rows=ROWS, condition=condition),
         model=ModelConfig(
-            mixer="softmax",
+            mixer=SoftmaxAttention(heads=4),
             width=WIDTH,
             layers=depth,
-            heads=4,
             positions="learned",
             reads="last",
             mlp=4,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from precisionlab.grid import Cell
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.reporting.study import main
+from precisionlab.runs.grid import Cell
 
 SEEDS = {
     "linear-attention/explicit-gradient": range(5),

@@ -13,18 +13,23 @@ import pandas as pd
 import torch
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.grid import Cell
-from precisionlab.models import ModelConfig
+from precisionlab.models import GatedConvolution, LinearAttention, Mixer, ModelConfig, SoftmaxAttention
 from precisionlab.precision import environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.reporting.study import main
+from precisionlab.runs.grid import Cell
 from precisionlab.tasks import InContextLeastSquares
+from precisionlab.tasks.accuracy import mean_squared_error
 from precisionlab.tasks.exact_least_squares import solve
 from precisionlab.tasks.in_context_baselines import descent, ridge
 from precisionlab.tasks.in_context_least_squares import Fit
 from precisionlab.training.adam import Adam
 
-MIXERS = ("softmax", "linear-attention", "gated-conv")
+MIXERS: dict[str, Mixer] = {
+    "softmax": SoftmaxAttention(heads=4, causal=True),
+    "linear-attention": LinearAttention(heads=4, causal=True),
+    "gated-conv": GatedConvolution(causal=True),
+}
 FITS: dict[str, Fit] = {
     "zero": lambda A, _: torch.zeros_like(A[:, 0]),
     "least squares": solve,
@@ -33,7 +38,9 @@ FITS: dict[str, Fit] = {
     "gradient descent, 1 step": descent(1, 0.5),
     "gradient descent, 4 steps": descent(4, 0.5),
 }
-N, STEPS, EVERY, BATCH, WIDTH, LAYERS = 2, 3000, 75, 64, 48, 3
+N, STEPS, BATCH, WIDTH, LAYERS = 2, 3000, 64, 48, 3
+FEW, FEW_STEPS = 6, 500
+"""Points that are shown at first, and for how long."""
 PROBLEMS = 1024
 COMMAND = "python reports/in-context/study.py"
 
@@ -49,27 +56,26 @@ def laptop(mixer: str) -> Experiment:
     """
     return Experiment(
         name=f"in-context/{mixer}",
-        summary=f"{mixer} predicts each right-hand side from the points before it (n = {N}, 6 to 20 points)",
         cost="about 3 minutes on one core",
-        task=InContextLeastSquares(n=N, fewest=6, every=EVERY),
-        model=_model(mixer, width=WIDTH, layers=LAYERS, heads=4),
-        phases=(Adam(steps=STEPS, batch=BATCH, learning_rate=3e-3, schedule="cosine"),),
+        task=InContextLeastSquares(n=N),
+        model=_model(mixer, width=WIDTH, layers=LAYERS),
+        phases=(
+            Adam(steps=FEW_STEPS, batch=BATCH, learning_rate=3e-3, easier={"shown": FEW}),
+            Adam(steps=STEPS - FEW_STEPS, batch=BATCH, learning_rate=3e-3, schedule="cosine"),
+        ),
         attempts=1,
         dtype="float32",
     )
 
 
-def _model(mixer: str, *, width: int, layers: int, heads: int) -> ModelConfig:
+def _model(mixer: str, *, width: int, layers: int) -> ModelConfig:
     # A stack of polynomials needs no perceptron; a Transformer has one, and normalises what it reads.
     transformer = mixer == "softmax"
     return ModelConfig(
-        mixer=mixer,
+        mixer=MIXERS[mixer],
         width=width,
         layers=layers,
-        heads=heads,
-        causal=True,
         positions="learned",
-        reads="all",
         mlp=4 if transformer else 0,
         layer_norm=transformer,
     )
@@ -99,7 +105,7 @@ def baselines(problems: int = PROBLEMS) -> pd.DataFrame:
         errors = []
         for one in (task, last):
             prompt = one.sample(problems, generator=torch.Generator().manual_seed(1), dtype=torch.float64).prompt
-            errors.append(float(one.mean_squared_error(one.predictions(prompt, fit), prompt)))
+            errors.append(float(mean_squared_error(one, one.predictions(prompt, fit), prompt)))
         rows.append({"predictor": name, "test_mse": errors[0], "mse_last": errors[1]})
     return pd.DataFrame(rows)
 
@@ -167,8 +173,9 @@ def write(results: pd.DataFrame, out: Path, command: str, *, problems: int = PRO
             ),
             Text(
                 title="How it was trained",
-                body=f"Adam in float32, {STEPS:,} steps of {BATCH} prompts, a point more every {EVERY} "
-                f"steps, from 6 to 20; n = {N}; the paper's have n = 5, twelve layers and width 256. With fewer points "
+                body=f"Adam in float32, {STEPS:,} steps of {BATCH} prompts, the first {FEW_STEPS} "
+                f"of them with {FEW} points, the rest with 20; n = {N}; the paper's have n = 5, twelve layers and "
+                "width 256. With fewer points "
                 "than unknowns the target is the shortest solution's prediction, which gradient descent also tends to. "
                 "test_mse is over the tokens that are asked, target_mean_square over all, of which half ask for "
                 "nothing.",

@@ -46,7 +46,7 @@ def spectrum(run: Run, residuals: float = RESIDUALS) -> torch.Tensor:
     objective = Objective(experiment.model, experiment.task, dtype=torch.float64, device="cpu", seed=0)
     theta = parameters_to_vector(run.model.parameters()).detach()
     problems = round(residuals * objective.parameters) // objective.outputs
-    jacobian = objective.jacobian(theta, objective.batch(Stream.TEST, size=problems).prompt)
+    jacobian = objective.jacobian(theta, objective.batch(Stream.TEST, size=problems))
     lengths = torch.linalg.vector_norm(jacobian, dim=0)
     values: torch.Tensor = torch.linalg.svdvals(jacobian / scales(lengths, float(lengths.max())))
     return values / values[0]

@@ -14,12 +14,13 @@ import pandas as pd
 import torch
 
 import precisionlab
+from precisionlab.config import kind_of
 from precisionlab.experiments.gradient_descent import STEPS
-from precisionlab.models import Backbone
 from precisionlab.precision import DTYPES, environment
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.runs import Run
 from precisionlab.tasks import GradientDescent
+from precisionlab.tasks.accuracy import mean_squared_error
 
 NAMES = ("linear-attention/gradient-descent-8", "gated-conv/gradient-descent-8")
 PROBLEMS = 4096
@@ -44,22 +45,16 @@ def errors(run: Run, *, problems: int = PROBLEMS, seed: int = 0) -> pd.DataFrame
     """
     experiment = run.experiment
     if not isinstance(experiment.task, GradientDescent):
-        raise ValueError(f"{run.card.name}: its task is {experiment.task.kind}, want gradient-descent")
+        raise ValueError(f"{run.card.name}: its task is {kind_of(experiment.task)}, want gradient-descent")
     rows, dtype = [], DTYPES[experiment.dtype]
     for steps in STEPS:
         task = replace(experiment.task, steps=steps)
-        model = Backbone(
-            replace(experiment.model, loops=steps),
-            in_features=task.in_features,
-            out_features=task.out_features,
-            tokens=task.tokens,
-            dtype=dtype,
-        )
+        model = replace(experiment, task=task, phases=experiment.phases[-1:]).backbone()
         model.load_state_dict(run.model.state_dict())
         # A seed of its own for every k, none of which training draws from.
         generator = torch.Generator().manual_seed(2**40 + 1000 * seed + steps)
         prompt = task.sample(problems, generator=generator, dtype=dtype).prompt
-        rows.append({"model": run.card.name, "k": steps, "mse": float(task.mean_squared_error(model(prompt), prompt))})
+        rows.append({"model": run.card.name, "k": steps, "mse": float(mean_squared_error(task, model(prompt), prompt))})
     return pd.DataFrame(rows)
 
 

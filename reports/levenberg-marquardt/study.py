@@ -16,10 +16,10 @@ import pandas as pd
 
 from precisionlab.experiments import get
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.grid import Cell
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.reporting.study import main
+from precisionlab.runs.grid import Cell
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
@@ -27,8 +27,8 @@ STEPS = 60
 DRAWN, EARLY, LATE = "early, x₀ as drawn", "early", "late"
 STARTS = {
     DRAWN: Adam(steps=3000, until=1e-2),
-    EARLY: Adam(steps=3000, until=1e-2, iterate_scale=2.0),
-    LATE: Adam(steps=1000, schedule="cosine", iterate_scale=2.0),
+    EARLY: Adam(steps=3000, until=1e-2, easier={"iterate_scale": 2.0}),
+    LATE: Adam(steps=1000, schedule="cosine", easier={"iterate_scale": 2.0}),
 }
 WHOLE, DESCENT = "the whole phase", "descent: with neither"
 VARIANTS = {
@@ -57,7 +57,6 @@ def laptop(start: str, variant: str) -> Experiment:
     return replace(
         get("linear-attention/explicit-gradient"),
         name=f"levenberg-marquardt/{list(STARTS).index(start)}-{list(VARIANTS).index(variant)}",
-        summary=f"Linear attention emits the least-squares gradient (n = 5, N = 20), by {variant}",
         cost="less than a minute on one core",
         phases=(STARTS[start], VARIANTS[variant]),
         attempts=1,

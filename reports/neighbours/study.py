@@ -29,10 +29,12 @@ import torch
 
 import precisionlab
 import solvers
-from precisionlab import Run, zoo
+from precisionlab import Run
+from precisionlab.config import kind_of
 from precisionlab.models import Backbone, constructions
 from precisionlab.precision import DTYPES, environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
+from precisionlab.runs import zoo
 from precisionlab.tasks import GradientDescent, InContextLeastSquares, SolverTask, heavy_ball, newton_schulz
 from precisionlab.tasks.gradient_descent import descend
 from precisionlab.tasks.in_context_baselines import ridge
@@ -190,16 +192,15 @@ def learned(run: Run, prompts: Prompts) -> Iterator[tuple[int, torch.Tensor, tor
     if isinstance(task, GradientDescent):
         # Its solver brings A to the size that k steps of the task's η contract; the prompts have that size already.
         written_down = _applied(
-            dataclasses.replace(task, query="first"), CONSTRUCTED[task.kind](task), prompts, torch.float64
+            dataclasses.replace(task, query="first"), CONSTRUCTED[kind_of(task)](task), prompts, torch.float64
         )
         for count, x in _applied(task, run.model, prompts, dtype).items():
             yield count, _predicted(prompts, x), _predicted(prompts, written_down[count])
         return
     trace = _iterates(_solver(task, run.model), prompts, dtype)
     exact = None
-    if task.kind in CONSTRUCTED and getattr(task, "query", "first") == "first" and getattr(task, "repeats", 1) == 1:
-        plain = {"emits": "one"} if task.kind == "explicit-gradient" else {}
-        exact = _iterates(_solver(_with(task, plain), CONSTRUCTED[task.kind](task)), prompts)
+    if kind_of(task) in CONSTRUCTED and getattr(task, "query", "first") == "first" and getattr(task, "repeats", 1) == 1:
+        exact = _iterates(_solver(task, CONSTRUCTED[kind_of(task)](task)), prompts)
     for count in [count for count in APPLICATIONS if count < len(trace)] or [len(trace) - 1]:
         constructed = None if exact is None else _predicted(prompts, exact[min(count, len(exact) - 1)])
         yield max(count, 1), _predicted(prompts, trace[count]), constructed
@@ -214,10 +215,6 @@ def _applied(task: GradientDescent, model: Backbone, prompts: Prompts, dtype: to
         if count in APPLICATIONS:
             reached[count] = x
     return reached
-
-
-def _with(task: SolverTask, changes: dict[str, Any]) -> SolverTask:
-    return dataclasses.replace(task, **changes)  # type: ignore[type-var]
 
 
 def _in_context(task: InContextLeastSquares, model: Backbone, prompts: Prompts, dtype: torch.dtype) -> torch.Tensor:
@@ -353,7 +350,7 @@ def main(out: Path, count: int) -> None:
         for name in zoo.names():
             task = precisionlab.load(name).experiment.task
             if not isinstance(task, SolverTask | InContextLeastSquares):
-                left_out[name] = f"the task {task.kind!r} emits no solution and no prediction"
+                left_out[name] = f"the task {kind_of(task)!r} emits no solution and no prediction"
                 continue
             for noise in NOISES:
                 one, all_of_it = compare(name, noise, count)

@@ -16,9 +16,9 @@ import torch
 
 from precisionlab.experiments import get
 from precisionlab.models import Backbone
-from precisionlab.polynomial import describe, extract
+from precisionlab.models.polynomial import describe, extract
 from precisionlab.precision import math_flags
-from precisionlab.runs import build
+from precisionlab.runs.run import build
 from precisionlab.tasks.newton_schulz import EmittedStep, prompt, step
 from precisionlab.training import Objective, fit
 from precisionlab.training.snap import Snap

@@ -23,9 +23,9 @@ import torch
 
 import precisionlab
 import solvers
-from precisionlab.files import write_atomically
 from precisionlab.precision import environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
+from precisionlab.runs.files import write_atomically
 from precisionlab.tasks.newton_schulz import EmittedStep, NewtonSchulz
 from solvers import errors, nist, reference
 from solvers.learned.newton_schulz import LearnedNewtonSchulz, MatrixStep

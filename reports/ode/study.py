@@ -22,6 +22,7 @@ import torch
 import precisionlab
 import solvers
 from precisionlab.experiments.experiment import Experiment
+from precisionlab.models import MIXERS as KINDS
 from precisionlab.models import ModelConfig
 from precisionlab.precision import DTYPES, environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
@@ -68,7 +69,6 @@ def laptop(mixer: str) -> Experiment:
     """
     return Experiment(
         name=f"ode/{mixer}",
-        summary=f"{mixer} emits an unknown operator's next answer (3 sensors, 21 points)",
         cost="less than a minute on one core",
         task=SMALL,
         model=_model(mixer, width=WIDTH, layers=3, heads=4),
@@ -82,10 +82,9 @@ def _model(mixer: str, *, width: int, layers: int, heads: int) -> ModelConfig:
     # A stack of polynomials needs no perceptron; a Transformer has one, and normalises what it reads.
     transformer = mixer == "softmax"
     return ModelConfig(
-        mixer=mixer,
+        mixer=KINDS.get(mixer)(heads=heads),
         width=width,
         layers=layers,
-        heads=heads,
         positions="token-type",
         reads="last",
         mlp=4 if transformer else 0,

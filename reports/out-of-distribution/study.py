@@ -19,9 +19,10 @@ import torch
 
 import precisionlab
 import solvers
-from precisionlab import zoo
+from precisionlab.config import kind_of
 from precisionlab.precision import DTYPES, environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
+from precisionlab.runs import zoo
 from precisionlab.tasks import SolverTask, chebyshev, heavy_ball
 from precisionlab.tasks.gradient_descent import descend_exactly, padded
 from precisionlab.tasks.layout import Problem
@@ -227,9 +228,9 @@ def measure(name: str, problems: int) -> pd.DataFrame:
 
 
 def _emitted(task: SolverTask, step: Callable[..., torch.Tensor], problem: Problem, shift: Shift) -> float:
-    if task.kind not in ASKED or (shift.rows or 0) > _most_rows(step):
+    if kind_of(task) not in ASKED or (shift.rows or 0) > _most_rows(step):
         return float("nan")
-    given, exact = ASKED[task.kind](task, problem, shift)
+    given, exact = ASKED[kind_of(task)](task, problem, shift)
     return float(relative_error(step(*given), exact).median())
 
 
@@ -329,7 +330,7 @@ def main(out: Path, problems: int) -> None:
             if isinstance(task, SolverTask):
                 frames.append(measure(name, problems))
             else:
-                unmeasured[name] = f"the task {task.kind!r} makes no solver"
+                unmeasured[name] = f"the task {kind_of(task)!r} makes no solver"
     frame = pd.concat(frames, ignore_index=True)
     write_page(
         out,

@@ -12,25 +12,26 @@ from typing import Literal
 
 import pandas as pd
 
+from precisionlab.config import kind_of
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.grid import Cell
-from precisionlab.models import ModelConfig
+from precisionlab.models import GatedConvolution, LinearAttention, Mixer, ModelConfig, SoftmaxAttention
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.reporting.study import main
+from precisionlab.runs.grid import Cell
 from precisionlab.tasks import Primitive
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
 Operation = Literal["identity", "square", "multiply", "linear", "read"]
 OPERATIONS: tuple[Operation, ...] = ("identity", "linear", "read", "square", "multiply")
-MODELS: dict[str, dict[str, str | int]] = {
-    "gated-conv": {"mixer": "gated-conv"},
-    "gated-conv, long filter": {"mixer": "gated-conv", "filter": "long"},
-    "gated-conv, implicit filter": {"mixer": "gated-conv", "filter": "implicit"},
-    "linear-attention": {"mixer": "linear-attention"},
-    "linear-attention, one point": {"mixer": "linear-attention"},
-    "softmax": {"mixer": "softmax"},
+MODELS: dict[str, Mixer] = {
+    "gated-conv": GatedConvolution(),
+    "gated-conv, long filter": GatedConvolution(filter="long"),
+    "gated-conv, implicit filter": GatedConvolution(filter="implicit"),
+    "linear-attention": LinearAttention(heads=4),
+    "linear-attention, one point": LinearAttention(heads=4),
+    "softmax": SoftmaxAttention(heads=4),
 }
 DEPTHS = (1, 2, 4)
 Dtype = Literal["float32", "float64"]
@@ -57,17 +58,14 @@ def laptop(model: str, operation: Operation, *, depth: int, layer_norm: bool, dt
         The experiment.
     """
     return Experiment(
-        name=f"primitives/{MODELS[model]['mixer']}-{operation}",
-        summary=f"{model} learns the primitive {operation} (4 dimensions, 6 points)",
+        name=f"primitives/{kind_of(MODELS[model])}-{operation}",
         cost=f"at most {_time_limit(model, layer_norm):.0f} s on one core",
         task=Primitive(operation=operation, dims=4, points=1 if "one point" in model else 6),
         model=ModelConfig(
-            **MODELS[model],  # type: ignore[arg-type]
+            mixer=MODELS[model],
             width=12,
             layers=depth,
-            heads=4,
             positions="learned",
-            reads="all",
             layer_norm=layer_norm,
         ),
         phases=(Adam(steps=600, schedule="cosine"), GaussNewton(steps=60, residuals=1.2, stall=20)),

@@ -16,11 +16,11 @@ from typing import Literal
 import pandas as pd
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.grid import Cell
-from precisionlab.models import ModelConfig
+from precisionlab.models import GatedConvolution, LinearAttention, ModelConfig
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.reporting.study import main
+from precisionlab.runs.grid import Cell
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.tasks.layout import Query
 from precisionlab.training.adam import Adam
@@ -45,20 +45,18 @@ def laptop(reader: Reader, *, query: Query, repeats: int) -> Experiment:
         The experiment.
     """
     mixer, _, prefix = reader.partition(", ")
-    tokens = repeats * (ROWS + 1)
+    # The last token reads; what comes before it is read without a mask.
+    before = repeats * (ROWS + 1) - 1 if prefix else 0
+    attention = LinearAttention(heads=2, causal=True, prefix=before)
+    settings = GatedConvolution(causal=True) if mixer == "gated-conv" else attention
     return Experiment(
         name=f"prompt-repetition/{_slug(reader)}-{query}-{repeats}",
-        summary=f"Causal {reader} emits the gradient, x₀ {query}, the prompt {repeats}× (n = {N}, N = {ROWS})",
         cost="about 10 s on one core",
         task=ExplicitGradient(n=N, rows=ROWS, query=query, repeats=repeats),
         model=ModelConfig(
-            mixer=mixer,
+            mixer=settings,
             width=WIDTH,
             layers=2,
-            heads=2,
-            causal=True,
-            # The last token reads; what comes before it is read without a mask.
-            prefix=tokens - 1 if prefix else 0,
             positions="learned",
             reads="last",
         ),

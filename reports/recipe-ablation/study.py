@@ -14,11 +14,11 @@ from typing import Any
 import pandas as pd
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.grid import Cell
-from precisionlab.models import ModelConfig
+from precisionlab.models import LinearAttention, ModelConfig
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.reporting.study import main
+from precisionlab.runs.grid import Cell
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training.adam import paper_adam
 
@@ -47,10 +47,9 @@ def laptop(recipe: str) -> Experiment:
     phase = paper_adam(steps=STEPS, batch=BATCH, learning_rate=RATE, period=PERIOD, **PARTS[recipe])
     return Experiment(
         name=f"recipe-ablation/{_slug(recipe)}",
-        summary=f"Linear attention emits the least-squares gradient (n = 5, N = 20), by {recipe}",
         cost="about 10 s on one core",
         task=ExplicitGradient(n=5, rows=20),
-        model=ModelConfig(mixer="linear-attention", width=16, layers=2, heads=2),
+        model=ModelConfig(mixer=LinearAttention(heads=2), width=16, layers=2),
         phases=(phase,),
         attempts=4,
         dtype="float32",

@@ -20,9 +20,10 @@ import click
 import pandas as pd
 import torch
 
-from precisionlab.config import override
+from precisionlab.config import kind_of
 from precisionlab.experiments import get
 from precisionlab.experiments.experiment import Experiment
+from precisionlab.overrides import override
 from precisionlab.precision import DTYPES, environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.training import Objective, fit, paper_adam
@@ -51,7 +52,7 @@ def recipes(name: str, dtype: str = "float64") -> dict[str, Experiment]:
         The experiment under each recipe; a start of the paper's whose steps are all rejected is followed by another.
     """
     ours = override(get(name), {"dtype": dtype})
-    paper = paper_adam(**PAPER_CHANGES[ours.model.mixer])
+    paper = paper_adam(**PAPER_CHANGES[kind_of(ours.model.mixer)])
     return {OURS: ours, PAPER: replace(ours, phases=(paper,))}
 
 
@@ -81,7 +82,7 @@ def curve(experiment: Experiment, seed: int, seconds: float) -> list[dict[str, A
 
     while progress.ended is None and time.perf_counter() - start - measuring < seconds:
         # One row a call: the loop's own clock counts the measurements.
-        fit(objective, experiment.phases, attempts=experiment.attempts, progress=progress, time_limit=1e-9)
+        fit(objective, experiment.phases, attempts=experiment.attempts, progress=progress, stop=lambda _: True)
         measured(progress)
     return rows
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from precisionlab.config import kind_of
 from precisionlab.experiments import get
 from precisionlab.experiments.experiment import Experiment
 from precisionlab.precision import environment, math_flags
@@ -67,7 +68,7 @@ def recipe(n: int, active: int, scale: float) -> Experiment:
         The experiment.
     """
     registered = get(NAMES[n])
-    adam = Adam(steps=STEPS, schedule="cosine", active_rows=active, iterate_scale=scale)
+    adam = Adam(steps=STEPS, schedule="cosine", easier={"active_rows": active, "iterate_scale": scale})
     return replace(registered, phases=(adam,), attempts=1)
 
 
@@ -106,7 +107,7 @@ def measure(setting: tuple[int, int], scale: float, seed: int) -> dict[str, floa
     experiment = recipe(n, active, scale)
     torch.set_num_threads(1)
     if not isinstance(task := experiment.task, ExplicitGradient):
-        raise TypeError(f"{experiment.name}: want the explicit gradient, got {task.kind}")
+        raise TypeError(f"{experiment.name}: want the explicit gradient, got {kind_of(task)}")
     objective = Objective(experiment.model, task, dtype=torch.float64, device="cpu", seed=seed)
     progress = Progress()
     with math_flags():

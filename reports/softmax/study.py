@@ -14,11 +14,11 @@ from typing import Literal
 import pandas as pd
 
 from precisionlab.experiments.experiment import Experiment
-from precisionlab.grid import Cell
-from precisionlab.models import ModelConfig
+from precisionlab.models import ModelConfig, SoftmaxAttention
 from precisionlab.precision import environment
 from precisionlab.reporting import Figure, Table, Text, write_page
 from precisionlab.reporting.study import main
+from precisionlab.runs.grid import Cell
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training.adam import Adam, paper_adam
 from precisionlab.training.gauss_newton import GaussNewton
@@ -52,10 +52,9 @@ def laptop(recipe: str = SECOND, *, dtype: Dtype = "float64") -> Experiment:
     """
     return Experiment(
         name="softmax/explicit-gradient",
-        summary="Softmax attention emits the least-squares gradient Aᵀ(A x₀ − b)/N approximately (n = 5, N = 20)",
         cost="about 1 minute on one core",
         task=ExplicitGradient(n=5, rows=20),
-        model=ModelConfig(mixer="softmax", width=16, layers=3, heads=4, positions="learned", reads="first"),
+        model=ModelConfig(mixer=SoftmaxAttention(heads=4), width=16, layers=3, positions="learned"),
         phases=RECIPES[recipe],
         attempts=1,
         dtype=dtype,

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 
 from precisionlab.cli import main
 from precisionlab.models import MIXERS
+from precisionlab.tasks import TASKS
+from precisionlab.training import PHASES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -39,10 +41,8 @@ def told(path):
 @pytest.fixture(autouse=True)
 def fixture_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    # A copy, under both of its names: an example may add a mixer, and the library must find it.
-    mixers = dict(MIXERS)
-    for name in ("precisionlab.models.MIXERS", "precisionlab.models.mixers.MIXERS"):
-        monkeypatch.setattr(name, mixers)
+    for registry in (TASKS, MIXERS, PHASES):  # an example may add to them
+        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     rng = np.random.default_rng(0)
     np.save("A.npy", rng.standard_normal((20, 4)))
     np.save("b.npy", rng.standard_normal(20))

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 import precisionlab
-from precisionlab import distributed
-from precisionlab.training import Objective
+from precisionlab.training import Objective, distributed
+from precisionlab.training.blocked_system import BlockedSystem
 from precisionlab.training.gauss_newton import ScaledSystem
 from precisionlab.training.objective import Stream
 from precisionlab.training.phase import Outcome
@@ -31,18 +31,20 @@ def quantities(objective: Objective) -> dict[str, torch.Tensor]:
     (gradient,) = torch.autograd.grad(loss, theta)
     theta = theta.detach()
     found = {
-        "loss": distributed.total(loss.detach()),
-        "gradient": distributed.total(gradient),
+        "loss": loss.detach(),
+        "gradient": gradient,
         "validation": torch.tensor(objective.validation_mse(theta)),
     }
     for form, size in PROBLEMS.items():
-        part = objective.share(objective.batch(Stream.TRAINING, 0, 1, 0, size=size))
-        residual = (objective.predict(theta, part.prompt) - part.target).flatten()
-        step = ScaledSystem(objective.jacobian(theta, part.prompt), residual.detach()).solve(DAMPING)
+        batch = objective.batch(Stream.TRAINING, 0, 1, 0, size=size)
+        step = ScaledSystem(objective.jacobian(theta, batch), objective.residual(theta, batch)).solve(DAMPING)
         assert step is not None
         found[form] = step
-    few = objective.share(objective.batch(Stream.TRAINING, 0, 2, 0, size=FEW))
-    found["few"], _ = distributed.gathered(objective.jacobian(theta, few.prompt))
+    few = objective.batch(Stream.TRAINING, 0, 2, 0, size=FEW)
+    found["few"] = objective.jacobian(theta, few)
+    blocked = BlockedSystem(objective, theta, few).solve(DAMPING)
+    assert blocked is not None
+    found["blocked"] = blocked
     found["snap"] = snapped()
     return found
 
@@ -66,7 +68,7 @@ def main(out: Path) -> None:
         differences = {name: float((shared[name] - alone[name]).norm() / alone[name].norm()) for name in alone} | {
             "processes": distributed.size()
         }
-        everywhere, _ = distributed.gathered(torch.cat([value.reshape(-1) for value in shared.values()])[None])
+        everywhere = distributed.gathered(torch.cat([value.reshape(-1) for value in shared.values()])[None])
         differences["spread"] = float((everywhere - everywhere[:1]).abs().max())
     if distributed.first():
         out.write_text(json.dumps(differences))

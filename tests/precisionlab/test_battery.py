@@ -4,7 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from precisionlab import lab, zoo
+import precisionlab
+from precisionlab.runs import zoo
 from solvers.problems import random_problem
 from solvers.testing import SolverCheckFailed, check_solver
 
@@ -29,7 +30,7 @@ SOFTMAX = "softmax/explicit-gradient"
 
 @pytest.mark.parametrize("name", LARGEST)
 def test_learned_solver_passes(name):
-    report = check_solver(lab.load_solver(name), max_condition=LARGEST[name], max_examples=EXAMPLES)
+    report = check_solver(precisionlab.load_solver(name), max_condition=LARGEST[name], max_examples=EXAMPLES)
     assert report.passed
     assert report.worst <= 1
 
@@ -39,7 +40,7 @@ def test_the_table_has_every_shipped_solver_but_softmax():
 
 
 def test_softmax_is_refused_and_claims_no_more_than_it_has():
-    solver = lab.load_solver(SOFTMAX)
+    solver = precisionlab.load_solver(SOFTMAX)
     with pytest.raises(SolverCheckFailed, match="nothing is given up"):
         check_solver(solver, max_condition=8.0, max_examples=3)
     problem = random_problem(20, 5, condition=4.0, batch=(16,), generator=torch.Generator().manual_seed(0))

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from precisionlab.models import ModelConfig
+from precisionlab.models import LinearAttention, ModelConfig
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training import GaussNewton, Objective, blocked_system, gauss_newton
 from precisionlab.training.blocked_system import BlockedSystem, columns, factorised, substituted
@@ -18,7 +18,13 @@ DAMPING = 1e-2
 
 
 def objective(dtype: torch.dtype = torch.float64) -> Objective:
-    return Objective(ModelConfig(width=8), ExplicitGradient(n=2, rows=6), dtype=dtype, device="cpu", seed=0)
+    return Objective(
+        ModelConfig(mixer=LinearAttention(heads=2), width=8),
+        ExplicitGradient(n=2, rows=6),
+        dtype=dtype,
+        device="cpu",
+        seed=0,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +37,9 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("first", "last"), [(0, 1), (0, 100), (17, 333), (560, 610)])
 def test_columns_are_those_of_the_jacobian(first: int, last: int) -> None:
     problem = objective()
-    theta, prompt = problem.initial(0), problem.batch(Stream.VALIDATION, 1, size=9).prompt
-    whole = problem.jacobian(theta, prompt)
-    got = columns(problem, theta, prompt, first, last)
+    theta, example = problem.initial(0), problem.batch(Stream.VALIDATION, 1, size=9)
+    whole = problem.jacobian(theta, example)
+    got = columns(problem, theta, example.prompt, first, last)
     # An entry goes through sums of at most 3 · 8 · 7 terms, in one order or another.
     assert (got - whole[:, first:last]).abs().max() <= 168 * torch.finfo(torch.float64).eps * whole.abs().max()
 
@@ -62,8 +68,8 @@ def test_an_indefinite_system_has_no_factor() -> None:
 def test_the_step_and_gradient_are_those_of_the_dense_system(dtype: torch.dtype) -> None:
     problem = objective(dtype)
     theta, example = problem.initial(0), problem.batch(Stream.TRAINING, 0, 0, 0, size=100)
-    residual = (problem.predict(theta, example.prompt) - example.target).flatten().double()
-    dense = ScaledSystem(problem.jacobian(theta, example.prompt).double(), residual)
+    residual = problem.residual(theta, example)
+    dense = ScaledSystem(problem.jacobian(theta, example).double(), residual)
     blocked = BlockedSystem(problem, theta, example)
     expected, got = dense.solve(DAMPING), blocked.solve(DAMPING)
     assert expected is not None

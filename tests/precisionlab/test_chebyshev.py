@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from precisionlab.tasks import Chebyshev
+from precisionlab.tasks.accuracy import mean_squared_error
 from precisionlab.tasks.chebyshev import EmittedChebyshev, prompt, step
 from solvers import Status, errors, reference
 from solvers.learned.iterates import LearnedChebyshev, following_weight
@@ -43,7 +44,7 @@ def test_the_error_is_measured_above_the_predictions_precision() -> None:
             squares += [(mpmath.mpf(e) - v) ** 2 for e, v in zip(emitted, exact, strict=True)]
         expected = float(mpmath.fsum(squares) / len(squares))
     assert 0 < expected <= (32 * U) ** 2 * float(example.target.square().max())
-    measured = float(task.mean_squared_error(example.target, example.prompt))
+    measured = float(mean_squared_error(task, example.target, example.prompt))
     assert abs(measured - expected) <= 2.0**-40 * expected
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from precisionlab import config
+from precisionlab import config, overrides
 from precisionlab.experiments import get
 from precisionlab.experiments.experiment import Experiment
 
@@ -24,7 +24,7 @@ def test_toml_gives_back_the_same_configuration(
     width: int, steps: int, damping: float, until: float | None, dtype: str
 ) -> None:
     changes = {"width": width, "phases.adam.steps": steps, "damping": damping, "until": until, "dtype": dtype}
-    changed = config.override(EXPERIMENT, changes)
+    changed = overrides.override(EXPERIMENT, changes)
     assert config.loads(Experiment, config.dumps(changed), source="test") == changed
 
 
@@ -42,11 +42,13 @@ def test_toml_gives_back_the_same_configuration(
         ({"rows": 3}, "rows must be at least n, got rows=3 and n=5"),
         ({"dtype": "float16"}, "dtype: Input should be 'float32' or 'float64' (got 'float16')"),
         ({"model": 3}, "unknown override 'model'"),
+        ({"mixer": 3}, "model.mixer: want a table with a kind, got 3"),
+        ({"mixer": "sofmax"}, "model.mixer: unknown mixer 'sofmax': did you mean 'softmax'?"),
     ],
 )
 def test_a_wrong_override_is_one_line_that_names_it(changes: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)) as caught:
-        config.override(EXPERIMENT, changes)
+        overrides.override(EXPERIMENT, changes)
     assert "\n" not in str(caught.value)
 
 
@@ -54,7 +56,8 @@ def test_a_wrong_override_is_one_line_that_names_it(changes: dict[str, object], 
     ("text", "says"),
     [
         ("name = ", "not valid TOML"),
-        ("colour = 'red'", "name: Field required"),
+        ("colour = 'red'", "colour: unknown setting; known: name, task"),
+        ("attempts = 2", "name: missing"),
         (config.dumps(EXPERIMENT) + "colour = 'red'\n", "colour"),
     ],
 )
@@ -70,10 +73,10 @@ def test_a_malformed_file_is_one_line_that_names_it(text: str, says: str) -> Non
     [("width=24", "width", 24), ("until=1e-3", "until", 1e-3), ("causal=true", "causal", True), ("a=b=c", "a", "b=c")],
 )
 def test_command_line_values_are_read_as_toml(text: str, key: str, value: object) -> None:
-    assert config.parse_override(text) == (key, value)
+    assert overrides.parse_override(text) == (key, value)
 
 
 @pytest.mark.parametrize("text", ["width", "=24", ""])
 def test_an_override_without_a_key_or_value_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write key=value"):
-        config.parse_override(text)
+        overrides.parse_override(text)

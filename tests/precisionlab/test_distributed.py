@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import precisionlab
-from precisionlab import distributed
+from precisionlab.training import distributed
 from precisionlab.training.gauss_newton import FLOOR_ULPS
 
 from .processes import ROOT, started
@@ -47,7 +47,7 @@ def test_sums_over_shares_are_those_of_one_process(tmp_path: Path, processes: in
     residuals = max(PROBLEMS.values()) * 5
     for name in ("loss", "gradient", "validation"):
         assert found[name] <= residuals * U, name
-    for name in PROBLEMS:
+    for name in (*PROBLEMS, "blocked"):
         assert found[name] <= residuals * U / DAMPING, name
     # Rows are computed one problem at a time; a polish ends at the floor, wherever its rows came from.
     for name in ("few", "snap"):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from precisionlab.tasks import ExplicitGradient, layout
+from precisionlab.tasks.accuracy import mean_squared_error
 from precisionlab.tasks.explicit_gradient import EmittedGradient, gradient, prompt
 
 U = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
@@ -26,7 +27,7 @@ def exact_gradient(tokens: torch.Tensor) -> list[mpmath.mpf]:
 def test_the_target_is_the_gradient(dtype: torch.dtype, n: int, extra: int, seed: int) -> None:
     task = ExplicitGradient(n=n, rows=n + extra)
     example = task.sample(2, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-    assert example.prompt.shape == (2, task.tokens, task.in_features)
+    assert example.prompt.shape == (2, task.rows + 1, n + 1)
     for tokens, target in zip(example.prompt, example.target, strict=True):
         size = float(tokens.double().abs().max())
         for emitted, exact in zip(target.tolist(), exact_gradient(tokens), strict=True):
@@ -40,7 +41,7 @@ def test_the_error_is_measured_above_the_predictions_precision(dtype: torch.dtyp
     task = ExplicitGradient(n=3, rows=8)
     example = task.sample(20, generator=torch.Generator().manual_seed(1), dtype=dtype)
     prediction = example.target * (1 + relative_error)
-    measured = task.mean_squared_error(prediction, example.prompt)
+    measured = mean_squared_error(task, prediction, example.prompt)
     with mpmath.workdps(60):
         squares = [
             (mpmath.mpf(emitted) - exact) ** 2
@@ -75,14 +76,14 @@ def test_any_number_of_rows_and_fewer_unknowns(m: int, n: int, batch: int, seed:
     A = torch.randn(batch, m, n, dtype=torch.float64, generator=generator)
     b = torch.randn(batch, m, dtype=torch.float64, generator=generator)
     x = torch.randn(batch, n, dtype=torch.float64, generator=generator)
-    emitted = EmittedGradient(TrueGradient(20, 5), rows=20, n=5)(A, b, x)
+    emitted = EmittedGradient(TrueGradient(20, 5), ExplicitGradient())(A, b, x)
     expected = gradient(A, b, x) * m
     bound = 8 * (m + n) * U[torch.float64] * (A.abs().sum() + 1) ** 2 * (x.abs().max() + b.abs().max())
     assert (emitted - expected).abs().max() <= bound
 
 
 def test_more_unknowns_than_trained_are_refused() -> None:
-    emitted = EmittedGradient(TrueGradient(20, 5), rows=20, n=5)
+    emitted = EmittedGradient(TrueGradient(20, 5), ExplicitGradient())
     with pytest.raises(ValueError, match="got 6 unknowns, want at most 5"):
         emitted(torch.zeros(1, 8, 6), torch.zeros(1, 8), torch.zeros(1, 6))
 
@@ -90,46 +91,6 @@ def test_more_unknowns_than_trained_are_refused() -> None:
 def test_the_prompt_is_the_papers() -> None:
     A, b, x = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.tensor([[5.0, 6.0]]), torch.tensor([[7.0, 8.0]])
     assert prompt(A, b, x).tolist() == [[[7.0, 8.0, 0.0], [1.0, 2.0, 5.0], [3.0, 4.0, 6.0]]]
-
-
-@given(n=st.integers(1, 4), extra=st.integers(0, 5), seed=st.integers(0, 2**31))
-def test_every_token_emits_the_gradient_of_the_rows_up_to_it(n: int, extra: int, seed: int) -> None:
-    one, every = (
-        ExplicitGradient(n=n, rows=n + extra, emits=emits)  # type: ignore[arg-type]
-        for emits in ("one", "all")
-    )
-    example, all_of_it = (
-        task.sample(3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for task in (one, every)
-    )
-    assert torch.equal(all_of_it.prompt, example.prompt)
-    assert all_of_it.target.shape == (3, every.tokens, n)
-    size = float(example.prompt.abs().max())
-    bound = 4 * (n + one.rows) * U[torch.float64] * n * size**2 * max(size, 1)
-    for i in range(every.tokens):
-        # A row of zeros contributes nothing: the rows up to the i-th are the problem with zeros after them.
-        shown = example.prompt.clone()
-        shown[:, i + 1 :] = 0.0
-        expected = gradient(shown[:, 1:, :-1], shown[:, 1:, -1], shown[:, 0, :-1])
-        assert (all_of_it.target[:, i] - expected).abs().max() <= bound
-    assert every.mean_squared_error(all_of_it.target, example.prompt) ** 0.5 <= bound
-
-
-@pytest.mark.parametrize("dtype", list(U))
-@pytest.mark.parametrize("relative_error", [0.0, 2.0**-20])
-def test_the_error_at_every_token_is_measured_exactly(dtype: torch.dtype, relative_error: float) -> None:
-    task = ExplicitGradient(n=2, rows=5, emits="all")
-    example = task.sample(6, generator=torch.Generator().manual_seed(1), dtype=dtype)
-    prediction = example.target * (1 + relative_error)
-    with mpmath.workdps(60):
-        squares = []
-        for tokens, emitted in zip(example.prompt, prediction.tolist(), strict=True):
-            for i, row in enumerate(emitted):
-                shown = tokens.clone()
-                shown[i + 1 :] = 0.0
-                squares += [(mpmath.mpf(p) - e) ** 2 for p, e in zip(row, exact_gradient(shown), strict=True)]
-        expected = float(mpmath.fsum(squares) / len(squares))
-    assert expected > 0
-    assert abs(float(task.mean_squared_error(prediction, example.prompt)) - expected) <= 2.0**-8 * expected
 
 
 @pytest.mark.parametrize(("query", "repeats"), [("first", 1), ("last", 1), ("first", 2), ("last", 3)])
@@ -140,7 +101,7 @@ def test_where_the_iterate_stands_changes_the_prompt_alone(query: layout.Query, 
     )
     assert torch.equal(other.target, example.target)
     assert torch.equal(other.prompt, layout.write(layout.read(example.prompt), query=query, repeats=repeats))
-    measured = [float(task.mean_squared_error(e.target, e.prompt)) for task, e in ((plain, example), (moved, other))]
+    measured = [float(mean_squared_error(task, e.target, e.prompt)) for task, e in ((plain, example), (moved, other))]
     assert measured[0] == measured[1]
 
 
@@ -152,26 +113,15 @@ class ReadsItsPrompt(TrueGradient):
         self.task = task
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        assert tokens.shape[1:] == (self.task.tokens, self.task.in_features)
+        assert tokens.shape[1:] == (self.task.repeats * (self.task.rows + 1), self.task.n + 1)
         A, b, x = layout.read(tokens, query=self.task.query, repeats=self.task.repeats)
-        emitted = gradient(A, b, x)
-        if self.task.emits == "one":
-            return emitted
-        return torch.cat([torch.full_like(tokens[:, :-1, :-1], float("nan")), emitted.unsqueeze(1)], dim=1)
+        return gradient(A, b, x)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"query": "last"}, {"query": "last", "repeats": 2}, {"repeats": 3}, {"emits": "all"}]
-)
+@pytest.mark.parametrize("settings", [{"query": "last"}, {"query": "last", "repeats": 2}, {"repeats": 3}])
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (20, 5), (43, 3)])
 def test_every_layout_gives_a_gradient_for_any_problem(settings: dict[str, object], m: int, n: int) -> None:
     task = ExplicitGradient(n=5, rows=20, **settings)  # type: ignore[arg-type]
     A, b, x = (torch.randn(2, *shape, dtype=torch.float64) for shape in ((m, n), (m,), (n,)))
     bound = 8 * (m + n) * U[torch.float64] * (A.abs().sum() + 1) ** 2 * (x.abs().max() + b.abs().max())
     assert (task.step(ReadsItsPrompt(task))(A, b, x) - gradient(A, b, x) * m).abs().max() <= bound
-
-
-@pytest.mark.parametrize("settings", [{"query": "last"}, {"repeats": 2}])
-def test_all_positions_need_the_iterate_first_and_once(settings: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="emits = 'all' needs query = 'first' and repeats = 1"):
-        ExplicitGradient(emits="all", **settings)  # type: ignore[arg-type]

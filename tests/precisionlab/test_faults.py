@@ -14,11 +14,10 @@ import torch
 from click.testing import CliRunner, Result
 
 import precisionlab
-from precisionlab import determinism, files, lab
 from precisionlab.cli import main
-from precisionlab.runs import RunDirectory
-from precisionlab.tasks import Example, ExplicitGradient, Task
-from precisionlab.training import Adam, GaussNewton, Objective, checkpoints
+from precisionlab.runs import RunDirectory, checkpoints, determinism, files, training
+from precisionlab.tasks import Example, ExplicitGradient
+from precisionlab.training import Adam, GaussNewton, Objective
 from precisionlab.training.gauss_newton import GaussNewtonRun, ScaledSystem
 from precisionlab.training.objective import Stream
 from precisionlab.training.phase import Outcome, Place
@@ -47,7 +46,7 @@ def whole() -> precisionlab.Run:
 @pytest.fixture
 def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that was stopped after its third row, with a checkpoint of each."""
-    monkeypatch.setattr(lab, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_SAVES", 0.0)
     for row in range(3):
         precisionlab.train(
             NAME, run_dir=tmp_path / "run", resume=row > 0, time_limit=1e-9, progress=False, **({} if row else SMALL)
@@ -266,8 +265,8 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, objective: Objective, steps: set[int
     """Put a number that is not finite into the training batches of some steps."""
     batch = objective.batch
 
-    def spoilt(stream: Stream, *place: int, size: int, task: Task | None = None) -> Example:
-        example = batch(stream, *place, size=size, task=task)
+    def spoilt(stream: Stream, *place: int, size: int) -> Example:
+        example = batch(stream, *place, size=size)
         if stream == Stream.TRAINING and place[-1] in steps:
             example.prompt[0, 0, 0] = value
         return example

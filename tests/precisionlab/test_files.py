@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from precisionlab.files import make_folder, read_text, write_atomically
-from precisionlab.training.checkpoints import load_checkpoint
+from precisionlab.runs.checkpoints import load_checkpoint
+from precisionlab.runs.files import make_folder, read_text, write_atomically
 
 
 @pytest.fixture(params=[0o022, 0o077], ids=["open", "private"])

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from precisionlab.models import ModelConfig
+from precisionlab.models import LinearAttention, ModelConfig
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training import Adam, GaussNewton, Objective
 from precisionlab.training.objective import Stream
@@ -83,7 +83,13 @@ def test_no_step_comes_out_of_a_system_that_is_not_finite(bad: float) -> None:
 
 
 def objective(seed: int = 0, dtype: torch.dtype = torch.float64) -> Objective:
-    return Objective(ModelConfig(width=8), ExplicitGradient(n=2, rows=6), dtype=dtype, device="cpu", seed=seed)
+    return Objective(
+        ModelConfig(mixer=LinearAttention(heads=2), width=8),
+        ExplicitGradient(n=2, rows=6),
+        dtype=dtype,
+        device="cpu",
+        seed=seed,
+    )
 
 
 def run_to_the_end(phase: PhaseRun) -> list[dict[str, float]]:
@@ -112,11 +118,12 @@ def test_the_floor_is_that_of_the_dtype(dtype: torch.dtype) -> None:
 
 def test_the_jacobian_is_that_of_the_prediction() -> None:
     problem = objective()
-    theta, prompt = problem.initial(0), problem.batch(Stream.VALIDATION, 1, size=4).prompt
+    theta, example = problem.initial(0), problem.batch(Stream.VALIDATION, 1, size=4)
+    prompt = example.prompt
     weights = torch.randn(4, 2, dtype=torch.float64)
     theta.requires_grad_()
     (expected,) = torch.autograd.grad((problem.predict(theta, prompt) * weights).sum(), theta)
-    rows = problem.jacobian(theta.detach(), prompt)
+    rows = problem.jacobian(theta.detach(), example)
     # Each entry of the product sums 8 terms, of which each went through sums of at most 3 · 8 · 7.
     allowed = 8 * 168 * EPS * (weights.flatten().abs() @ rows.abs()).max()
     assert (weights.flatten() @ rows - expected).abs().max() <= allowed

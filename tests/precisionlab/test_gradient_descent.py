@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from precisionlab.tasks import ExplicitGradient, GradientDescent, layout
+from precisionlab.tasks.accuracy import mean_squared_error
 from precisionlab.tasks.gradient_descent import EmittedDescent, descend
 from precisionlab.tasks.layout import Problem
 from solvers import Status, errors, reference
@@ -46,7 +47,7 @@ def growth(problem: Problem, steps: int, step_size: float) -> float:
 def test_the_target_is_the_iterate(dtype: torch.dtype, n: int, extra: int, steps: int, seed: int) -> None:
     task = GradientDescent(n=n, rows=n + extra, steps=steps, step_size=0.3)
     example = task.sample(2, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-    assert example.prompt.shape == (2, task.tokens, task.in_features)
+    assert example.prompt.shape == (2, task.rows + 1, task.n + 1)
     problem = layout.read(example.prompt)
     with mpmath.workdps(60):
         rows = [[float(c) for c in row] for row in exact_iterate(problem, steps, 0.3)]
@@ -61,7 +62,7 @@ def test_the_error_is_measured_above_the_predictions_precision(dtype: torch.dtyp
     task = GradientDescent(n=3, rows=8, steps=4)
     example = task.sample(20, generator=torch.Generator().manual_seed(1), dtype=dtype)
     prediction = example.target * (1 + relative_error)
-    measured = float(task.mean_squared_error(prediction, example.prompt))
+    measured = float(mean_squared_error(task, prediction, example.prompt))
     with mpmath.workdps(60):
         exact = exact_iterate(layout.read(example.prompt), 4, 0.5)
         squares = [
@@ -105,7 +106,7 @@ def test_the_order_of_the_rows_is_no_matter(seed: int, steps: int) -> None:
     problem = layout.read(example.prompt)
     order = torch.randperm(10, generator=generator)
     shuffled = problem._replace(A=problem.A[:, order], b=problem.b[:, order])
-    measured = task.mean_squared_error(example.target, layout.write(shuffled))
+    measured = mean_squared_error(task, example.target, layout.write(shuffled))
     assert measured**0.5 <= 8 * 14 * steps * U[torch.float64] * growth(problem, steps, 0.5)
 
 
@@ -142,7 +143,7 @@ class TrueSteps(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        assert tokens.shape[1:] == (self.task.tokens, self.task.in_features)
+        assert tokens.shape[1:] == (self.task.repeats * (self.task.rows + 1), self.task.n + 1)
         return self.task.iterates(tokens)[:, -1]
 
 

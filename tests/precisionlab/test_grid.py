@@ -17,10 +17,10 @@ from click.testing import CliRunner
 import precisionlab
 from precisionlab import Cell, grid
 from precisionlab.cli import main
-from precisionlab.grid import LARGEST_GRID, saved
-from precisionlab.grid import _train as train_cell
 from precisionlab.runs import RunDirectory
-from precisionlab.tables import read_table
+from precisionlab.runs.grid import LARGEST_GRID, saved
+from precisionlab.runs.grid import _train as train_cell
+from precisionlab.runs.tables import read_table
 
 from .processes import started
 from .small import NAME, SMALL
@@ -162,7 +162,7 @@ def test_a_cluster_does_what_this_machine_does(tmp_path: Path) -> None:
         ("width = [4, 6]", "widht = [4, 6]", "did you mean 'width'?"),
         ("width = [4, 6]", "width = [1000000000]", "width: Input should be less than or equal to"),
         (NAME, "../../etc", "unknown experiment '../../etc'"),
-        ("experiments", "experiment", "experiments: Field required"),
+        ("experiments", "experiment", "experiment: unknown setting; did you mean 'experiments'?"),
     ],
 )
 def test_a_grid_is_checked_before_it_starts(tmp_path: Path, old: str, new: str, says: str) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from precisionlab.tasks import LeastSquares
+from precisionlab.tasks.accuracy import mean_squared_error
 from precisionlab.tasks.exact_least_squares import solve
 from solvers import Status, errors, reference
 from solvers.learned.iterates import LearnedDirect
@@ -43,7 +44,7 @@ def test_the_error_is_against_the_exact_solution(dtype: torch.dtype, noise: floa
     for relative_error in (0.0, 2.0**-20):
         prediction = example.target * (1 + relative_error)
         expected = ((prediction.double() - hi) - lo).square().mean() ** 0.5
-        measured = task.mean_squared_error(prediction, example.prompt) ** 0.5
+        measured = mean_squared_error(task, prediction, example.prompt) ** 0.5
         assert expected > 0
         assert (measured - expected).abs() <= 2.0**-8 * expected
     assert bool((torch.as_tensor(errors.forward_error(example.target.double(), (hi, lo))) <= 36 * 64 * U[dtype]).all())
@@ -62,7 +63,7 @@ def test_neither_the_order_of_the_rows_nor_copies_matter(seed: int) -> None:
     s = torch.linalg.svdvals(example.prompt[..., :-1])
     kappa = float((s[:, 0] / s[:, -1]).max())
     size = float(example.prompt[..., -1].abs().max() / s[:, -1].min() + example.target.abs().max())
-    assert task.mean_squared_error(example.target, shuffled) ** 0.5 <= 8 * 24 * U[torch.float64] * kappa * size
+    assert mean_squared_error(task, example.target, shuffled) ** 0.5 <= 8 * 24 * U[torch.float64] * kappa * size
 
 
 class TrueSolution(torch.nn.Module):
@@ -74,7 +75,7 @@ class TrueSolution(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        assert tokens.shape[1:] == (self.task.tokens, self.task.in_features)
+        assert tokens.shape[1:] == (self.task.repeats * self.task.rows, self.task.n + 1)
         rows = tokens[:, : self.task.rows]
         A, b = rows[..., :-1], rows[..., -1]
         used = (A != 0).any(dim=1)[0]

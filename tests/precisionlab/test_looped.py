@@ -1,4 +1,4 @@
-"""Looped models, phases that unroll fewer loops, and problems with few active rows."""
+"""Looped models, phases on an easier task, and problems with few active rows."""
 
 from dataclasses import replace
 
@@ -9,16 +9,17 @@ from hypothesis import strategies as st
 
 from precisionlab.experiments.experiment import Experiment
 from precisionlab.experiments.gradient_descent import gated_convolution, linear_attention
-from precisionlab.models import Backbone, ModelConfig
+from precisionlab.models import Backbone, GatedConvolution, LinearAttention, ModelConfig, Shape
 from precisionlab.tasks import ExplicitGradient, GradientDescent, NewtonSchulz
 from precisionlab.tasks.drawing import gaussian
-from precisionlab.training import Adam, GaussNewton, Objective
+from precisionlab.training import Adam, GaussNewton, Objective, fit
 from precisionlab.training.objective import Stream
+from precisionlab.training.trainer import Progress
 
 N, ROWS = 2, 5
 MODELS = [
-    ModelConfig(mixer="linear-attention", width=8),
-    ModelConfig(mixer="gated-conv", width=8, causal=True, positions="none", reads="last"),
+    ModelConfig(mixer=LinearAttention(heads=2), width=8),
+    ModelConfig(mixer=GatedConvolution(causal=True), width=8, positions="none", reads="last"),
 ]
 
 
@@ -26,15 +27,16 @@ def task(config: ModelConfig, steps: int) -> GradientDescent:
     return GradientDescent(n=N, rows=ROWS, steps=steps, query="first" if config.reads == "first" else "last")
 
 
-def backbone(config: ModelConfig, generator: torch.Generator | None = None) -> Backbone:
-    return Backbone(config, in_features=N + 1, out_features=N, tokens=ROWS + 1, generator=generator)
+def backbone(config: ModelConfig, generator: torch.Generator | None = None, loops: int = 1) -> Backbone:
+    shape = Shape(in_features=N + 1, out_features=N, tokens=ROWS + 1)
+    return Backbone(config, shape, loops=loops, generator=generator)
 
 
 @pytest.mark.parametrize("config", MODELS)
 @given(loops=st.integers(1, 5), seed=st.integers(0, 2**31))
 def test_loops_are_the_model_applied_to_its_own_answer(config: ModelConfig, loops: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    looped = backbone(replace(config, loops=loops), generator)
+    looped = backbone(config, generator, loops)
     once = backbone(config)
     once.load_state_dict(looped.state_dict())
     prompt = task(config, loops).sample(3, generator=generator, dtype=torch.float64).prompt
@@ -48,9 +50,10 @@ def test_loops_are_the_model_applied_to_its_own_answer(config: ModelConfig, loop
 
 
 @pytest.mark.parametrize("config", MODELS)
-def test_an_unrolled_objective_has_the_same_parameters_and_an_easier_task(config: ModelConfig) -> None:
-    whole = Objective(replace(config, loops=4), task(config, 4), dtype=torch.float64, device="cpu", seed=0)
-    one = whole.unrolled(1)
+def test_fewer_steps_of_the_task_are_fewer_loops_of_a_looped_model(config: ModelConfig) -> None:
+    looped = replace(config, looped=True)
+    whole = Objective(looped, task(config, 4), dtype=torch.float64, device="cpu", seed=0)
+    one = whole.eased({"steps": 1})
     theta = whole.initial(0)
     assert torch.equal(theta, one.initial(0))
     single = Objective(config, task(config, 1), dtype=torch.float64, device="cpu", seed=0)
@@ -75,13 +78,26 @@ def test_the_mean_of_the_gram_matrix_stays_the_identity() -> None:
     assert ((grams.mean(dim=0) - torch.eye(2)).abs() <= 4 * grams.std(dim=0) / len(A) ** 0.5).all()
 
 
-def test_a_phase_may_train_on_fewer_rows_than_it_is_judged_on() -> None:
-    objective = Objective(
-        ModelConfig(width=8), ExplicitGradient(n=N, rows=ROWS), dtype=torch.float64, device="cpu", seed=0
-    )
-    eased = objective.batch(Stream.TRAINING, 0, 0, 0, size=8, task=ExplicitGradient(n=N, rows=ROWS, active_rows=2))
-    assert ((eased.prompt[:, 1:] != 0).any(dim=-1).sum(dim=-1) == 2).all()
-    assert (objective.batch(Stream.VALIDATION, size=8).prompt[:, 1:] != 0).all()
+def test_a_phase_trains_on_its_own_task_and_its_rows_have_the_error_on_the_whole() -> None:
+    task = ExplicitGradient(n=N, rows=ROWS)
+    objective = Objective(ModelConfig(width=8), task, dtype=torch.float64, device="cpu", seed=0)
+    eased = objective.eased({"active_rows": 2})
+    assert ((eased.batch(Stream.TRAINING, 0, 0, 0, size=8).prompt[:, 1:] != 0).any(dim=-1).sum(dim=-1) == 2).all()
+    assert (objective.batch(Stream.TRAINING, 0, 0, 0, size=8).prompt[:, 1:] != 0).all()
+    progress = Progress()
+    phase = Adam(steps=50, easier={"active_rows": 2})
+    fit(objective, (phase,), attempts=1, progress=progress)
+    (row,) = progress.rows
+    theta = (progress.phase_state or {})["theta"]
+    assert isinstance(theta, torch.Tensor)
+    assert row["mse"] == objective.validation_mse(theta)
+    assert row["eased_mse"] == eased.validation_mse(theta)
+    assert row["mse"] != row["eased_mse"]
+    # A phase that eases nothing takes other steps, and has one error.
+    plain = Progress()
+    fit(objective, (Adam(steps=50),), attempts=1, progress=plain)
+    assert "eased_mse" not in plain.rows[0]
+    assert plain.rows[0]["mse"] != row["mse"]
 
 
 @given(scale=st.floats(0.1, 10.0), seed=st.integers(0, 2**31))
@@ -97,41 +113,17 @@ def test_only_the_iterate_is_scaled(scale: float, seed: int) -> None:
     assert torch.equal(scaled.x, scale * plain.x)
 
 
-@pytest.mark.parametrize("task", [ExplicitGradient(), GradientDescent(steps=2)])
-def test_adam_draws_what_its_settings_say(task: ExplicitGradient | GradientDescent) -> None:
-    eased = Adam(active_rows=6, iterate_scale=2.0).eased(task)
-    assert eased == replace(task, active_rows=6, iterate_scale=2.0)
-    assert Adam().eased(task) == task
-    drawn = eased.sample(64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    plain = replace(task, active_rows=6).sample(64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert torch.equal(drawn.prompt[:, 0], 2 * plain.prompt[:, 0])
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": GradientDescent(steps=3)}, "a model of 2 loops needs a task of as many steps"),
-        ({"phases": (Adam(active_rows=21),)}, "active_rows must be at most rows, got 21 of 20"),
         (
-            {"task": ExplicitGradient(), "model": ModelConfig(), "phases": (GaussNewton(unroll=1),)},
-            "unroll: the task 'explicit-gradient' has no steps",
+            {"task": NewtonSchulz(), "phases": (Adam(),)},
+            "the task NewtonSchulz has no steps to be the number",
         ),
-        (
-            {
-                "task": NewtonSchulz(),
-                "model": ModelConfig(positions="none", reads="all"),
-                "phases": (Adam(active_rows=2),),
-            },
-            "active_rows: the task 'newton-schulz' has no such choice",
-        ),
-        (
-            {
-                "task": NewtonSchulz(),
-                "model": ModelConfig(positions="none", reads="all"),
-                "phases": (Adam(iterate_scale=2.0),),
-            },
-            "iterate_scale: the task 'newton-schulz' has no such choice",
-        ),
+        ({"phases": (Adam(easier={"active_rows": 21}),)}, "active_rows must be at most rows, got 21 of 20"),
+        ({"phases": (GaussNewton(easier={"stepps": 1}),)}, "the task GradientDescent has no setting 'stepps'"),
+        ({"phases": (Adam(easier={"rows": 7}),)}, "changes the sizes of prompt or target"),
+        ({"phases": (Adam(easier={"steps": 1.5}),)}, "steps: Input should be a valid integer"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -> None:
@@ -142,5 +134,5 @@ def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -
 @pytest.mark.parametrize("experiment", [linear_attention(2), gated_convolution(2)])
 def test_the_first_phases_learn_one_step(experiment: Experiment) -> None:
     *first, last = experiment.phases
-    assert {phase.unroll for phase in first if isinstance(phase, Adam | GaussNewton)} == {1}
-    assert getattr(last, "unroll", None) is None
+    assert {phase.easier["steps"] for phase in first if isinstance(phase, Adam | GaussNewton)} == {1}
+    assert not getattr(last, "easier", None)

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import precisionlab
-from precisionlab import zoo
 from precisionlab.reporting import RESULT_COLUMNS
-from precisionlab.runs import Run
+from precisionlab.runs import Run, zoo
+from precisionlab.tasks.accuracy import mean_squared_error
 from solvers import errors, reference
 from solvers.problems import gaussian_problem, random_problem
 from solvers.result import Status
@@ -79,7 +79,7 @@ def test_a_shipped_checkpoint_is_as_good_as_its_card_says(name: str) -> None:
     assert run.card.test_mse is not None
     task = run.experiment.task
     example = task.sample(1000, generator=torch.Generator().manual_seed(77), dtype=torch.float64)
-    measured = float(task.mean_squared_error(run.model(example.prompt), example.prompt))
+    measured = float(mean_squared_error(task, run.model(example.prompt), example.prompt))
     assert measured <= 4 * run.card.test_mse
 
 
@@ -91,7 +91,14 @@ def test_the_shipped_solver_reaches_true_gradient_descents_floor(tmp_path: Path)
 
 
 def test_a_report_is_complete(run: Run, tmp_path: Path) -> None:
-    entries = [run, precisionlab.load_solver(run, refinement=None), "gradient-descent", "cgls", "qr", "reference"]
+    entries = [
+        run,
+        precisionlab.load_solver(run, refinement=None),
+        "gradient-descent",
+        "cgls",
+        "qr",
+        "reference",
+    ]
     report = precisionlab.report(entries, out=tmp_path / "report", problems=20, iterations=30, title="Small")
     files = {path.name for path in (tmp_path / "report").iterdir()}
     assert files >= {"report.html", "mse_vs_iteration.png", "results.csv", "environment.json"}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import precisionlab
 import solvers
 from precisionlab.tasks import NewtonSchulz
+from precisionlab.tasks.accuracy import mean_squared_error
 from precisionlab.tasks.newton_schulz import EmittedStep, prompt, step
 from solvers import Status, errors, nist, reference
 from solvers.problems import random_problem
@@ -42,8 +43,8 @@ def exact_step(tokens: torch.Tensor) -> list[list[mpmath.mpf]]:
 def test_the_target_is_the_step(dtype: torch.dtype, n: int, extra: int, seed: int) -> None:
     task = NewtonSchulz(n=n, rows=n + extra)
     example = task.sample(2, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-    assert example.prompt.shape == (2, task.tokens, task.in_features)
-    assert example.target.shape == (2, task.tokens, task.out_features)
+    assert example.prompt.shape == (2, task.rows, 2 * task.n)
+    assert example.target.shape == (2, task.rows, task.n)
     for tokens, target in zip(example.prompt, example.target, strict=True):
         size = max(1.0, float(tokens.abs().max()))
         bound = 4 * (n + task.rows) * n * task.rows * U[dtype] * size**3
@@ -57,7 +58,7 @@ def test_the_error_is_measured_above_the_predictions_precision(dtype: torch.dtyp
     task = NewtonSchulz(n=3, rows=5)
     example = task.sample(10, generator=torch.Generator().manual_seed(1), dtype=dtype)
     prediction = example.target * (1 + relative_error)
-    measured = task.mean_squared_error(prediction, example.prompt)
+    measured = mean_squared_error(task, prediction, example.prompt)
     with mpmath.workdps(60):
         squares = [
             (mpmath.mpf(emitted) - exact) ** 2

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from precisionlab.tasks import Ode, collocation
+from precisionlab.tasks.accuracy import mean_squared_error
 from precisionlab.tasks.exact_least_squares import solve, solve_exactly
 from precisionlab.tasks.ode import Operator, covariance_root, response
 
@@ -123,7 +124,7 @@ def test_the_error_is_against_the_exact_prediction() -> None:
             prediction = example.target * (1 + relative_error)
             squares = [(mpmath.mpf(p) - e) ** 2 for p, e in zip(prediction.flatten().tolist(), exact, strict=True)]
             expected = float(mpmath.fsum(squares) / len(squares))
-            measured = float(task.mean_squared_error(prediction, example.prompt))
+            measured = float(mean_squared_error(task, prediction, example.prompt))
             assert expected > 0
             assert abs(measured - expected) <= 2.0**-8 * expected
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from precisionlab import config
-from precisionlab.models import ModelConfig
+from precisionlab.models import LinearAttention, ModelConfig
+from precisionlab.overrides import override
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training import Adam, Objective, paper_adam
 from precisionlab.training.adam import COSINE_END, AdamRun
@@ -23,7 +23,13 @@ START = Place(attempt=0, phase=0)
 
 
 def objective(dtype: torch.dtype = torch.float64) -> Objective:
-    return Objective(ModelConfig(width=8), ExplicitGradient(n=2, rows=6), dtype=dtype, device="cpu", seed=0)
+    return Objective(
+        ModelConfig(mixer=LinearAttention(heads=2), width=8),
+        ExplicitGradient(n=2, rows=6),
+        dtype=dtype,
+        device="cpu",
+        seed=0,
+    )
 
 
 def started(phase: Adam, dtype: torch.dtype = torch.float64) -> AdamRun:
@@ -172,5 +178,5 @@ def test_it_resumes_bit_for_bit_from_every_row(changes: dict[str, Any], dtype: t
 
 
 def test_every_part_can_be_switched_by_an_override() -> None:
-    phase = config.override(paper_adam(), {"filter_gain": 0.0, "schedule": "constant", "threshold": 0.5, "skip": 10.0})
+    phase = override(paper_adam(), {"filter_gain": 0.0, "schedule": "constant", "threshold": 0.5, "skip": 10.0})
     assert phase == replace(paper_adam(), filter_gain=0.0, schedule="constant", threshold=0.5, skip=10.0)

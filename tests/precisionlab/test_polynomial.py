@@ -1,21 +1,22 @@
 """The polynomial of a model is the model; the shipped ones are Newton–Schulz's and nothing else."""
 
-import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 import precisionlab
-from precisionlab.models import Backbone, ModelConfig
-from precisionlab.polynomial import describe, extract
+from precisionlab.models import Backbone, LinearAttention, ModelConfig, Shape, SoftmaxAttention
+from precisionlab.models.polynomial import describe, extract
 
 U = 2.0**-53
-ONE_LAYER = {"layers": 1, "positions": "none", "reads": "all", "normalise": "none"}
+PLAIN = LinearAttention(normalise="none")
+ONE_LAYER = {"mixer": PLAIN, "layers": 1, "positions": "none"}
 
 
 def random_model(*, width: int = 8, heads: int = 1, n: int = 3) -> Backbone:
-    config = ModelConfig(width=width, heads=heads, **ONE_LAYER)
-    model = Backbone(config, in_features=2 * n, out_features=n, tokens=4).double()
+    config = ModelConfig(**{**ONE_LAYER, "mixer": replace(PLAIN, heads=heads), "width": width})
+    model = Backbone(config, Shape(in_features=2 * n, out_features=n, tokens=4, every_token=True)).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, dtype=torch.float64) / parameter.shape[-1] ** 0.5)
@@ -48,12 +49,23 @@ def test_coefficients_are_rounded_once() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"layers": 2}, {"positions": "token-type"}, {"reads": "last"}, {"normalise": "length"}, {"causal": True}],
+    [
+        {"layers": 2},
+        {"positions": "token-type"},
+        {"mlp": 1},
+        {"layer_norm": True},
+        {"residual": False},
+        {"mixer": LinearAttention()},
+        {"mixer": replace(PLAIN, causal=True)},
+        {"mixer": SoftmaxAttention()},
+        {},
+    ],
     ids=str,
 )
 def test_other_models_are_refused(changed: dict[str, object]) -> None:
-    model = Backbone(ModelConfig(**{**ONE_LAYER, **changed}), in_features=4, out_features=2, tokens=4)
-    with pytest.raises(ValueError, match=re.escape("want ('linear-attention', 1, False, 'none', 'all', 'none')")):
+    shape = Shape(in_features=4, out_features=2, tokens=4, every_token=bool(changed))
+    model = Backbone(ModelConfig(**{**ONE_LAYER, **changed}), shape)
+    with pytest.raises(ValueError, match="model: want one layer of linear attention that answers at every token"):
         extract(model)
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from precisionlab.tasks import Primitive
+from precisionlab.tasks.accuracy import mean_squared_error
 
 OPERATIONS = ("identity", "square", "multiply", "linear", "read")
 U = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
@@ -38,8 +39,8 @@ def exact(task: Primitive, prompt: torch.Tensor) -> list[Fraction]:
 def test_the_target_is_the_primitive(operation: str, dtype: torch.dtype, half: int, points: int, seed: int) -> None:
     task = Primitive(operation=operation, dims=2 * half, points=points, seed=seed)  # type: ignore[arg-type]
     example = task.sample(2, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-    assert example.prompt.shape == (2, task.tokens, task.in_features)
-    assert example.target.shape == (2, task.tokens, task.out_features)
+    assert example.prompt.shape == (2, task.points, task.dims)
+    assert example.target.shape[:2] == (2, task.points)
     size = float(example.prompt.abs().max()) * max(
         float(example.prompt.abs().max()), float(task.coefficients.abs().max())
     )
@@ -56,7 +57,7 @@ def test_the_error_is_measured_above_the_predictions_precision(
     task = Primitive(operation=operation, dims=6, points=4, seed=2)  # type: ignore[arg-type]
     example = task.sample(5, generator=torch.Generator().manual_seed(1), dtype=dtype)
     prediction = example.target * (1 + relative_error)
-    measured = float(task.mean_squared_error(prediction, example.prompt))
+    measured = float(mean_squared_error(task, prediction, example.prompt))
     wanted = exact(task, example.prompt)
     squares = [(Fraction(p) - e) ** 2 for p, e in zip(prediction.flatten().tolist(), wanted, strict=True)]
     expected = float(sum(squares) / len(squares))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from precisionlab.models import ModelConfig
+from precisionlab.models import LinearAttention, ModelConfig
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training import GaussNewton, Objective
 from precisionlab.training.phase import Outcome, Place
@@ -16,7 +16,13 @@ THRESHOLD = 0.25
 
 @pytest.fixture
 def objective() -> Objective:
-    return Objective(ModelConfig(width=8), ExplicitGradient(n=2, rows=6), dtype=torch.float64, device="cpu", seed=0)
+    return Objective(
+        ModelConfig(mixer=LinearAttention(heads=2), width=8),
+        ExplicitGradient(n=2, rows=6),
+        dtype=torch.float64,
+        device="cpu",
+        seed=0,
+    )
 
 
 def pruned(objective: Objective, theta: torch.Tensor) -> torch.Tensor:

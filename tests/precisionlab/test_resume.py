@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import precisionlab
-from precisionlab import determinism, files, lab
-from precisionlab.runs import RunDirectory
+from precisionlab.runs import RunDirectory, determinism, files, training
 from precisionlab.training import trainer
 
 from .processes import ROOT, started
@@ -26,7 +25,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> precisionlab.Run:
 
 @pytest.fixture(autouse=True)
 def _save_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_SAVES", 0.0)
 
 
 def rows(directory: Path) -> list[dict[str, object]]:

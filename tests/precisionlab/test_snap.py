@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import precisionlab
-from precisionlab.models import ModelConfig
-from precisionlab.polynomial import extract
+from precisionlab.models import LinearAttention, ModelConfig
+from precisionlab.models.polynomial import extract
 from precisionlab.tasks import NewtonSchulz
 from precisionlab.training import Objective
 from precisionlab.training.phase import Outcome, Place
@@ -16,7 +16,7 @@ N, WIDTH = 3, 7
 
 
 def objective() -> Objective:
-    model = ModelConfig(width=WIDTH, layers=1, heads=1, positions="none", reads="all", normalise="none")
+    model = ModelConfig(mixer=LinearAttention(normalise="none"), width=WIDTH, layers=1, positions="none")
     return Objective(model, NewtonSchulz(n=N, rows=6), dtype=torch.float64, device="cpu", seed=0)
 
 

@@ -7,9 +7,10 @@ import torch
 
 import precisionlab
 from precisionlab import config as configs
+from precisionlab.config import kind_of
 from precisionlab.experiments import registry
-from precisionlab.experiments.experiment import Experiment, TaskConfig
-from precisionlab.models import ModelConfig
+from precisionlab.experiments.experiment import Experiment
+from precisionlab.models import LinearAttention, ModelConfig
 from precisionlab.tasks import (
     ExplicitGradient,
     GradientDescent,
@@ -20,22 +21,24 @@ from precisionlab.tasks import (
     Ode,
     Primitive,
     SolverTask,
+    Task,
 )
+from precisionlab.tasks.accuracy import mean_squared_error
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
+from precisionlab.training.objective import shape_of
 from solvers.problems import gaussian_problem
 
 TASKS: dict[str, Any] = {
     "explicit-gradient": ExplicitGradient(n=2, rows=4),
     "explicit-gradient, x₀ last, twice": ExplicitGradient(n=2, rows=4, query="last", repeats=2),
-    "explicit-gradient, all": ExplicitGradient(n=2, rows=4, emits="all"),
     "gradient-descent": GradientDescent(n=2, rows=4, steps=2),
     "gradient-descent, x₀ last, twice": GradientDescent(n=2, rows=4, steps=2, query="last", repeats=2),
     "heavy-ball": HeavyBall(n=2, rows=4),
     "newton-schulz": NewtonSchulz(n=2, rows=4),
     "least-squares": LeastSquares(n=2, rows=4),
     "least-squares, twice": LeastSquares(n=2, rows=6, condition=5.0, noise=0.1, repeats=2),
-    "in-context": InContextLeastSquares(n=2, points=5, fewest=3),
+    "in-context": InContextLeastSquares(n=2, points=5),
     "in-context, last": InContextLeastSquares(n=2, points=12, emits="one"),
     "ode": Ode(sensors=3, points=12),
     "identity": Primitive(operation="identity", dims=4, points=3),
@@ -50,14 +53,12 @@ SHARE_ASKED = {"in-context": 9 / 5}
 every_task = pytest.mark.parametrize("name", list(TASKS))
 
 
-def experiment(task: TaskConfig, dtype: str = "float64") -> Experiment:
+def experiment(task: Task, dtype: str = "float64") -> Experiment:
     """A few steps of both phases, with linear attention."""
     return Experiment(
         name="test/task",
-        summary="",
-        cost="",
         task=task,
-        model=ModelConfig(width=4, heads=1, positions="learned", reads="all" if task.emits == "all" else "last"),
+        model=ModelConfig(width=4, positions="learned", reads="last"),
         phases=(Adam(steps=2, batch=4), GaussNewton(steps=2)),
         attempts=1,
         dtype=dtype,  # type: ignore[arg-type]
@@ -71,8 +72,9 @@ def test_samples_have_the_stated_shapes_and_are_repeatable(name: str, dtype: tor
     first, again = (task.sample(3, generator=torch.Generator().manual_seed(4), dtype=dtype) for _ in range(2))
     assert torch.equal(first.prompt, again.prompt)
     assert torch.equal(first.target, again.target)
-    assert first.prompt.shape == (3, task.tokens, task.in_features)
-    assert first.target.shape == (3, *((task.tokens,) if task.emits == "all" else ()), task.out_features)
+    shape = shape_of(task)
+    assert first.prompt.shape == (3, shape.tokens, shape.in_features)
+    assert first.target.shape == (3, *((shape.tokens,) if shape.every_token else ()), shape.out_features)
     assert first.prompt.dtype == first.target.dtype == dtype
     other = task.sample(3, generator=torch.Generator().manual_seed(5), dtype=dtype)
     assert not torch.equal(first.prompt, other.prompt)
@@ -84,10 +86,10 @@ def test_the_target_has_an_error_of_rounding_and_zero_has_that_of_the_target(nam
     task = TASKS[name]
     example = task.sample(50, generator=torch.Generator().manual_seed(4), dtype=dtype)
     size = example.target.double().square().mean() * SHARE_ASKED.get(name, 1.0)
-    mse = task.mean_squared_error(example.target, example.prompt)
+    mse = mean_squared_error(task, example.target, example.prompt)
     assert mse.dtype == torch.float64
     assert mse <= (64 * torch.finfo(dtype).eps) ** 2 * size
-    of_zero = task.mean_squared_error(torch.zeros_like(example.target), example.prompt)
+    of_zero = mean_squared_error(task, torch.zeros_like(example.target), example.prompt)
     assert abs(of_zero - size) <= 64 * torch.finfo(dtype).eps * size
 
 
@@ -107,7 +109,7 @@ def test_a_model_trains_on_it_for_a_handful_of_steps(name: str, dtype: str, monk
     assert run.card.test_mse is not None
     assert isinstance(config.task, SolverTask) == (name not in MAKES_NO_SOLVER)
     if name in MAKES_NO_SOLVER:
-        with pytest.raises(ValueError, match=f"test/task: the task {config.task.kind!r} makes no solver"):
+        with pytest.raises(ValueError, match=f"test/task: the task {kind_of(config.task)!r} makes no solver"):
             precisionlab.load_solver(run)
         with pytest.raises(ValueError, match="makes no solver"):
             precisionlab.report([run], out="unwritten")
@@ -117,14 +119,24 @@ def test_a_model_trains_on_it_for_a_handful_of_steps(name: str, dtype: str, monk
     assert precisionlab.load_solver(run, **options).solve(problem.A, problem.b).x.shape == (3, 2)
 
 
-@pytest.mark.parametrize(("task", "reads"), [(HeavyBall(n=2, rows=4), "all"), (NewtonSchulz(n=2, rows=4), "first")])
-def test_a_model_that_does_not_emit_where_the_task_does_is_refused(task: TaskConfig, reads: str) -> None:
-    with pytest.raises(ValueError, match=f"model.reads = '{reads}' does not give"):
+@every_task
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_exact_answer_is_the_target_in_float64_or_above(name: str, dtype: torch.dtype) -> None:
+    task = TASKS[name]
+    example = task.sample(20, generator=torch.Generator().manual_seed(4), dtype=dtype)
+    exact, pair = task.exact(example.prompt), task.exact_pair(example.prompt)
+    assert exact.dtype == torch.float64
+    assert exact.shape == example.target.shape
+    assert torch.equal(exact, pair.hi)
+    # A pair is not a rounded target: what is left over is there, and below half a unit in the last place.
+    assert bool((pair.lo.abs() <= torch.finfo(torch.float64).eps / 2 * pair.hi.abs()).all())
+    exactly = {"identity", "read"} | ({"square", "multiply"} if dtype == torch.float32 else set())
+    assert bool(pair.lo.any()) == (name not in exactly)
+
+
+@pytest.mark.parametrize("task", [ExplicitGradient(n=2, rows=4), HeavyBall(n=2, rows=4)])
+def test_a_causal_model_must_read_the_last_token(task: Task) -> None:
+    with pytest.raises(ValueError, match="set reads = 'last'"):
         Experiment(
-            name="test/task",
-            summary="",
-            cost="",
-            task=task,
-            model=ModelConfig(reads=reads),  # type: ignore[arg-type]
-            phases=(Adam(steps=1),),
+            name="test/task", task=task, model=ModelConfig(mixer=LinearAttention(causal=True)), phases=(Adam(steps=1),)
         )

@@ -93,7 +93,7 @@ def test_an_in_context_model_of_all_points_reads_the_layout_of_its_task() -> Non
 
     neighbours._in_context(task, Watching(), prompts, torch.float64)  # type: ignore[arg-type]
     A, b = task.read(seen[0])
-    assert seen[0].shape == (5 * neighbours.QUERIES, task.tokens, task.in_features)
+    assert seen[0].shape == (5 * neighbours.QUERIES, 2 * task.points - 1, task.n + 1)
     assert torch.equal(A[:, :-1], prompts.A.repeat_interleave(neighbours.QUERIES, dim=0))
     assert torch.equal(A[:, -1], prompts.queries.flatten(0, 1))
     assert torch.equal(b, prompts.b.repeat_interleave(neighbours.QUERIES, dim=0))

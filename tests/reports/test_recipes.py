@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from precisionlab import config
+from precisionlab.overrides import override
 from precisionlab.training import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
@@ -58,7 +58,7 @@ def test_the_recipes_differ_in_their_phases_alone() -> None:
 
 
 def test_a_run_is_measured_after_every_row() -> None:
-    small = config.override(subject.get(NAME), SMALL | {"phases.adam.steps": 10**6, "phases.adam.until": 1e-9})
+    small = override(subject.get(NAME), SMALL | {"phases.adam.steps": 10**6, "phases.adam.until": 1e-9})
     rows = subject.curve(small, 0, 0.5)
     assert [row["step"] for row in rows] == [50 * (number + 1) for number in range(len(rows))]
     seconds = [row["seconds"] for row in rows]

@@ -32,9 +32,10 @@ Reference: Liu et al., ICLR 2025, arXiv 2503.12295: three BaseConv layers of wid
 
 import torch
 
-from precisionlab.models.backbone import Backbone
+from precisionlab.models.backbone import Backbone, Shape
 from precisionlab.models.config import ModelConfig
 from precisionlab.models.constructions.weights import Slots, blank, wire
+from precisionlab.models.gated_convolution import GatedConvolution
 
 
 class _Layer:
@@ -93,17 +94,16 @@ def gradient_descent(
     """
     slots, first = Slots.of(a=n, b=1, x=n, p=n, g=n), 0 if every_token else 1
     config = ModelConfig(
-        mixer="gated-conv",
+        mixer=GatedConvolution(projections=False),
         width=slots.width,
         layers=3 * steps + first,
-        heads=1,
         positions="none" if every_token else "token-type",
-        projections=False,
         residual=False,
-        loops=loops,
+        looped=loops > 1,
     )
     features, tokens = (2 * n + 1, rows) if every_token else (n + 1, rows + 1)
-    model, w = blank(config, in_features=features, out_features=n, tokens=tokens, dtype=dtype)
+    shape = Shape(in_features=features, out_features=n, tokens=tokens)
+    model, w = blank(config, shape, loops=loops, dtype=dtype)
     wire(w["read_in.weight"], slice(0, features), slice(0, features))
     wire(w["read_in.weight"], slots["p"], slots["a"])
     if not every_token:
@@ -164,15 +164,13 @@ def gram_gradient(*, n: int, rows: int, projections: bool = True, dtype: torch.d
     pairs = [(d, e) for d in range(n) for e in range(d, n)]
     slots = Slots.of(a=n, b=1, pairs=len(pairs), h=n)
     config = ModelConfig(
-        mixer="gated-conv",
+        mixer=GatedConvolution(projections=projections),
         width=slots.width,
         layers=2,
-        heads=1,
         positions="none",
-        projections=projections,
         residual=projections,
     )
-    model, w = blank(config, in_features=n + 1, out_features=n, tokens=rows + 1, dtype=dtype)
+    model, w = blank(config, Shape(in_features=n + 1, out_features=n, tokens=rows + 1), dtype=dtype)
     row, made = slice(0, n + 1), slice(n + 1, slots.width)
     wire(w["read_in.weight"], row, row)
     first, second = _Layer(w, 0), _Layer(w, 1)
@@ -215,16 +213,10 @@ def square(*, dims: int, tokens: int, dtype: torch.dtype = torch.float64) -> Bac
         A model of one layer.
     """
     config = ModelConfig(
-        mixer="gated-conv",
-        width=dims,
-        layers=1,
-        heads=1,
-        positions="none",
-        reads="all",
-        projections=False,
-        residual=False,
+        mixer=GatedConvolution(projections=False), width=dims, layers=1, positions="none", residual=False
     )
-    model, w = blank(config, in_features=dims, out_features=dims, tokens=tokens, dtype=dtype)
+    shape = Shape(in_features=dims, out_features=dims, tokens=tokens, every_token=True)
+    model, w = blank(config, shape, dtype=dtype)
     every, layer = slice(0, dims), _Layer(w, 0)
     wire(w["read_in.weight"], every, every)
     wire(layer.product(every), every, every)

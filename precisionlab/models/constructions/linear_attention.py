@@ -23,9 +23,13 @@ Reference: von Oswald et al., ICML 2023, arXiv 2212.07677, proposition 1.
 
 import torch
 
-from precisionlab.models.backbone import Backbone
+from precisionlab.models.backbone import Backbone, Shape
 from precisionlab.models.config import ModelConfig
 from precisionlab.models.constructions.weights import Slots, blank, wire
+from precisionlab.models.linear_attention import LinearAttention
+
+SUM = LinearAttention(normalise="none")
+"""One head, its sum as it is."""
 
 
 def gradient_descent(
@@ -45,8 +49,8 @@ def gradient_descent(
         A model of the explicit-gradient prompt: k + 1 layers, width 2n + 2, one head.
     """
     slots = Slots.of(a=n, b=1, x=n, e=1)
-    config = ModelConfig(width=slots.width, layers=steps + 1, heads=1, normalise="none", loops=loops)
-    model, w = blank(config, in_features=n + 1, out_features=n, tokens=rows + 1, dtype=dtype)
+    config = ModelConfig(mixer=SUM, width=slots.width, layers=steps + 1, looped=loops > 1)
+    model, w = blank(config, Shape(in_features=n + 1, out_features=n, tokens=rows + 1), loops=loops, dtype=dtype)
     row = slice(0, n + 1)
     wire(w["read_in.weight"], row, row)
     w["positions"][0, slots["e"]] = 1.0
@@ -82,8 +86,8 @@ def heavy_ball_step(*, n: int, alpha: float, beta: float, dtype: torch.dtype = t
         A model of one layer, for any number of rows.
     """
     slots = Slots.of(a=n, b=1, x=n, d=n)
-    config = ModelConfig(width=slots.width, layers=1, heads=1, positions="none", normalise="none")
-    model, w = blank(config, in_features=3 * n + 1, out_features=n, tokens=n, dtype=dtype)
+    config = ModelConfig(mixer=SUM, width=slots.width, layers=1, positions="none")
+    model, w = blank(config, Shape(in_features=3 * n + 1, out_features=n, tokens=n), dtype=dtype)
     row, before = slice(0, n + 1), slice(2 * n + 1, 3 * n + 1)
     wire(w["read_in.weight"], slice(0, 2 * n + 1), slice(0, 2 * n + 1))
     wire(w["read_in.weight"], slots["d"], slots["x"])
@@ -110,8 +114,9 @@ def newton_schulz_step(*, n: int, dtype: torch.dtype = torch.float64) -> Backbon
         A model of one layer, for any number of rows.
     """
     slots = Slots.of(a=n, x=n)
-    config = ModelConfig(width=2 * n, layers=1, heads=1, positions="none", normalise="none", reads="all")
-    model, w = blank(config, in_features=2 * n, out_features=n, tokens=n, dtype=dtype)
+    config = ModelConfig(mixer=SUM, width=2 * n, layers=1, positions="none")
+    shape = Shape(in_features=2 * n, out_features=n, tokens=n, every_token=True)
+    model, w = blank(config, shape, dtype=dtype)
     wire(w["read_in.weight"], slots["a"], slots["a"])
     wire(w["read_in.weight"], slots["x"], slots["x"], 2.0)
     q, k, v = w["mixers.0.qkv.weight"].chunk(3)
@@ -135,8 +140,8 @@ def prediction_step(*, n: int, rows: int, step_size: float, dtype: torch.dtype =
     Returns:
         A model of one layer; its prompt is [a₁, b₁], …, [a_N, b_N], [q, 0], and its answer a single number.
     """
-    config = ModelConfig(width=n + 1, layers=1, heads=1, positions="none", normalise="none", reads="last")
-    model, w = blank(config, in_features=n + 1, out_features=1, tokens=rows + 1, dtype=dtype)
+    config = ModelConfig(mixer=SUM, width=n + 1, layers=1, positions="none", reads="last")
+    model, w = blank(config, Shape(in_features=n + 1, out_features=1, tokens=rows + 1), dtype=dtype)
     row, a, b = slice(0, n + 1), slice(0, n), slice(n, n + 1)
     wire(w["read_in.weight"], row, row)
     q, k, v = w["mixers.0.qkv.weight"].chunk(3)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from precisionlab.models.backbone import Backbone
+from precisionlab.models.backbone import Backbone, Shape
 from precisionlab.models.config import ModelConfig
 
 
@@ -41,21 +41,20 @@ class Slots:
 
 
 def blank(
-    config: ModelConfig, *, in_features: int, out_features: int, tokens: int, dtype: torch.dtype
+    config: ModelConfig, shape: Shape, *, loops: int = 1, dtype: torch.dtype
 ) -> tuple[Backbone, dict[str, torch.Tensor]]:
     """A backbone whose weights are all zero, to be written into.
 
     Args:
-        config: Its shape.
-        in_features: Features of a prompt's token.
-        out_features: Features of the answer.
-        tokens: Tokens of a prompt.
+        config: Mixers, and how they are put together.
+        shape: What is read and emitted.
+        loops: How many times over the layers are applied.
         dtype: float32 or float64.
 
     Returns:
         The backbone, and its weights by name: writing into these changes the backbone.
     """
-    model = Backbone(config, in_features=in_features, out_features=out_features, tokens=tokens, dtype=dtype)
+    model = Backbone(config, shape, loops=loops, dtype=dtype)
     weights = model.state_dict()
     for tensor in weights.values():
         tensor.zero_()

@@ -2,38 +2,34 @@
 
 from itertools import product
 
-from precisionlab.models import ModelConfig
+from precisionlab.models import GatedConvolution, LinearAttention, Mixer, SoftmaxAttention
 
 WIDTH, TOKENS = 8, 7
 
 
-def _forms() -> dict[str, ModelConfig]:
-    forms: dict[str, dict[str, object]] = {}
+def _forms() -> dict[str, Mixer]:
+    forms: dict[str, Mixer] = {}
     for filter_, causal, taps, projections in product(
         ("short", "long", "implicit"), (False, True), (None, 3), (True, False)
     ):
         name = f"gated-conv {filter_} taps={taps} {'with' if projections else 'without'} projections"
-        forms[f"{name}{' causal' * causal}"] = {
-            "mixer": "gated-conv",
-            "filter": filter_,
-            "causal": causal,
-            "taps": taps,
-            "projections": projections,
-        }
+        forms[f"{name}{' causal' * causal}"] = GatedConvolution(
+            filter=filter_,  # type: ignore[arg-type]
+            causal=causal,
+            taps=taps,
+            projections=projections,
+        )
     for mixer, (causal, prefix), heads in product(
-        ("linear-attention", "softmax"), ((False, 0), (True, 0), (True, 3)), (1, 2)
+        (LinearAttention, SoftmaxAttention), ((False, 0), (True, 0), (True, 3)), (1, 2)
     ):
-        name = f"{mixer} heads={heads}{' causal' * causal}{f' prefix={prefix}' * bool(prefix)}"
-        forms[name] = {"mixer": mixer, "causal": causal, "prefix": prefix, "heads": heads}
-    forms["linear-attention not normalised"] = {"mixer": "linear-attention", "normalise": "none"}
-    return {
-        name: ModelConfig(width=WIDTH, layers=1, reads="last" if form.get("causal") else "first", **form)  # type: ignore[arg-type]
-        for name, form in forms.items()
-    }
+        name = f"{mixer.kind} heads={heads}{' causal' * causal}{f' prefix={prefix}' * bool(prefix)}"  # type: ignore[attr-defined]
+        forms[name] = mixer(causal=causal, prefix=prefix, heads=heads)
+    forms["linear-attention not normalised"] = LinearAttention(normalise="none")
+    return forms
 
 
 FORMS = _forms()
-CAUSAL = {name: form for name, form in FORMS.items() if form.causal}
+CAUSAL = {name: form for name, form in FORMS.items() if getattr(form, "causal", False)}
 FEW = {
     name: FORMS[name]
     for name in (

@@ -3,14 +3,16 @@
 import torch
 from torch import nn
 
-from precisionlab.models import GatedConvolution, LinearAttention, SoftmaxAttention
+from precisionlab.models.gated_convolution import GatedConvolutionLayer
+from precisionlab.models.linear_attention import LinearAttentionLayer
+from precisionlab.models.softmax_attention import SoftmaxAttentionLayer
 
 
 def by_the_formula(mixer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Mix (B, T, w) by loops over tokens and features."""
-    if isinstance(mixer, GatedConvolution):
+    if isinstance(mixer, GatedConvolutionLayer):
         return _convolution(mixer, tokens)
-    assert isinstance(mixer, LinearAttention | SoftmaxAttention)
+    assert isinstance(mixer, LinearAttentionLayer | SoftmaxAttentionLayer)
     return _attention(mixer, tokens)
 
 
@@ -21,16 +23,16 @@ def sizes(mixer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     largest over the tokens is taken everywhere.
     """
     u = tokens.abs().amax(dim=1, keepdim=True)
-    if isinstance(mixer, GatedConvolution):
+    if isinstance(mixer, GatedConvolutionLayer):
         value, out = (matrix if isinstance(matrix, nn.Linear) else None for matrix in (mixer.value, mixer.out))
         taps = mixer.taps().abs().sum(dim=-1)
         mixed = _size(mixer.gate, u) * (_size(value, u) * taps + mixer.bias.abs())
         return _size(out, mixed)
-    assert isinstance(mixer, LinearAttention | SoftmaxAttention)
-    q, k, v = (part.unflatten(-1, (mixer.heads, -1)) for part in _size(mixer.qkv, u).chunk(3, dim=-1))
+    assert isinstance(mixer, LinearAttentionLayer | SoftmaxAttentionLayer)
+    q, k, v = (part.unflatten(-1, (mixer.settings.heads, -1)) for part in _size(mixer.qkv, u).chunk(3, dim=-1))
     scores = (q * k).sum(dim=-1, keepdim=True)
-    if isinstance(mixer, LinearAttention):
-        mixed = scores * v * (tokens.shape[1] if mixer.normalise == "none" else 1)
+    if isinstance(mixer, LinearAttentionLayer):
+        mixed = scores * v * (tokens.shape[1] if mixer.settings.normalise == "none" else 1)
     else:
         mixed = (1 + 2 * scores) * v  # an error of δ in a score is one of 2δ in a weight, relative
     return _size(mixer.out, mixed.flatten(-2))
@@ -43,10 +45,10 @@ def _size(linear: nn.Linear | None, u: torch.Tensor) -> torch.Tensor:
     return size if linear.bias is None else size + linear.bias.abs()
 
 
-def _convolution(mixer: GatedConvolution, tokens: torch.Tensor) -> torch.Tensor:
+def _convolution(mixer: GatedConvolutionLayer, tokens: torch.Tensor) -> torch.Tensor:
     _, length, _ = tokens.shape
     h, value, gate = mixer.taps(), mixer.value(tokens), mixer.gate(tokens)
-    first = 0 if mixer.causal else -(h.shape[1] // 2)
+    first = mixer.first
     products = torch.zeros_like(tokens)
     for t in range(length):
         filtered = mixer.bias.clone()
@@ -59,21 +61,21 @@ def _convolution(mixer: GatedConvolution, tokens: torch.Tensor) -> torch.Tensor:
     return y
 
 
-def _attention(mixer: LinearAttention | SoftmaxAttention, tokens: torch.Tensor) -> torch.Tensor:
+def _attention(mixer: LinearAttentionLayer | SoftmaxAttentionLayer, tokens: torch.Tensor) -> torch.Tensor:
     _, length, width = tokens.shape
     q, k, v = mixer.qkv(tokens).chunk(3, dim=-1)
-    size = width // mixer.heads
+    size = width // mixer.settings.heads
     mixed = torch.zeros_like(tokens)
     for t in range(length):
-        seen = [s for s in range(length) if not mixer.causal or s <= t or s < mixer.prefix]
-        for head in range(mixer.heads):
+        seen = [s for s in range(length) if not mixer.settings.causal or s <= t or s < mixer.settings.prefix]
+        for head in range(mixer.settings.heads):
             part = slice(head * size, (head + 1) * size)
             scores = torch.stack([(q[:, t, part] * k[:, s, part]).sum(-1) for s in seen], dim=-1)
-            if isinstance(mixer, SoftmaxAttention):
+            if isinstance(mixer, SoftmaxAttentionLayer):
                 powers = (scores / size**0.5 - scores.amax(-1, keepdim=True) / size**0.5).exp()
                 weights = powers / powers.sum(-1, keepdim=True)
             else:
-                weights = scores / length if mixer.normalise == "length" else scores
+                weights = scores / length if mixer.settings.normalise == "length" else scores
             for place, s in enumerate(seen):
                 mixed[:, t, part] += weights[:, place, None] * v[:, s, part]
     y: torch.Tensor = mixer.out(mixed)

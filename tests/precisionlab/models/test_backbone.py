@@ -1,21 +1,15 @@
 """The backbone around every mixer: its layers and switches one after another, positions, and where it starts."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import gelu, layer_norm
 
-import precisionlab
-from precisionlab.models import MIXERS, Backbone, ModelConfig
+from precisionlab.models import Backbone, LinearAttention, Mixer, ModelConfig, Shape, SoftmaxAttention
 
-from ..small import NAME, SMALL
 from .cases import FEW, WIDTH
 
 EPS = torch.finfo(torch.float64).eps
-README = Path(__file__).resolve().parents[3] / "README.md"
 SWITCHES: dict[str, dict[str, object]] = {
     "plain": {},
     "perceptrons": {"mlp": 2},
@@ -26,15 +20,18 @@ SWITCHES: dict[str, dict[str, object]] = {
 }
 
 
-def backbone(dtype: torch.dtype = torch.float64, seed: int = 0, tokens: int = 7, **settings: object) -> Backbone:
-    config = ModelConfig(**{"width": WIDTH, "layers": 2, "heads": 2, **settings})  # type: ignore[arg-type]
+def backbone(
+    dtype: torch.dtype = torch.float64, seed: int = 0, every_token: bool = False, **settings: object
+) -> Backbone:
+    config = ModelConfig(**{"mixer": LinearAttention(heads=2), "width": WIDTH, "layers": 2, **settings})  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(seed)
-    return Backbone(config, in_features=4, out_features=3, tokens=tokens, dtype=dtype, generator=generator)
+    shape = Shape(in_features=4, out_features=3, tokens=7, every_token=every_token)
+    return Backbone(config, shape, dtype=dtype, generator=generator)
 
 
-def of_form(form: ModelConfig, **settings: object) -> Backbone:
-    asked = {key: getattr(form, key) for key in form.__dataclass_fields__}
-    return backbone(**{**asked, "layers": 2, **settings})  # type: ignore[arg-type]
+def of_form(form: Mixer, **settings: object) -> Backbone:
+    reads = "last" if getattr(form, "causal", False) else "first"
+    return backbone(**{"mixer": form, "reads": reads, **settings})  # type: ignore[arg-type]
 
 
 def prompts(tokens: int = 7) -> torch.Tensor:
@@ -54,7 +51,7 @@ def by_hand(model: Backbone, prompt: torch.Tensor) -> torch.Tensor:
         return layer_norm(u, (config.width,), norm.weight, norm.bias, norm.eps)
 
     types = [0] + [1] * (tokens - 1)
-    if config.reads == "last":
+    if config.reads == "last" and not model.shape.every_token:
         types[-1] = 2
     places = {"token-type": types, "learned": list(range(tokens)), "none": []}[config.positions]
     x = prompt @ model.read_in.weight.mT + model.read_in.bias
@@ -67,7 +64,7 @@ def by_hand(model: Backbone, prompt: torch.Tensor) -> torch.Tensor:
             hidden = outer(gelu(inner(normed(x))))
             x = x + hidden if config.residual else hidden
     emitted: torch.Tensor = model.read_out(normed(x))
-    return {"first": emitted[:, 0], "last": emitted[:, -1], "all": emitted}[config.reads]
+    return emitted if model.shape.every_token else {"first": emitted[:, 0], "last": emitted[:, -1]}[config.reads]
 
 
 def same(model: Backbone, one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -92,14 +89,15 @@ def test_a_switch_changes_what_is_emitted(switches: str) -> None:
 @pytest.mark.parametrize("reads", ["first", "last", "all"])
 @pytest.mark.parametrize("positions", ["token-type", "learned", "none"])
 def test_any_token_may_be_read(reads: str, positions: str) -> None:
-    model = backbone(reads=reads, positions=positions)
+    every = {"every_token": True} if reads == "all" else {"reads": reads}
+    model = backbone(positions=positions, **every)  # type: ignore[arg-type]
     assert model(prompts()).shape == ((5, 7, 3) if reads == "all" else (5, 3))
     assert same(model, model(prompts()), by_hand(model, prompts()))
 
 
 @pytest.mark.parametrize(("reads", "kept"), [("first", [0]), ("last", [0, 6])])
-@pytest.mark.parametrize("mixer", ["linear-attention", "softmax"])
-def test_with_token_types_the_order_of_the_rows_does_not_matter(mixer: str, reads: str, kept: list[int]) -> None:
+@pytest.mark.parametrize("mixer", [LinearAttention(heads=2), SoftmaxAttention(heads=2)])
+def test_with_token_types_the_order_of_the_rows_does_not_matter(mixer: Mixer, reads: str, kept: list[int]) -> None:
     model, prompt = backbone(mixer=mixer, reads=reads), prompts()
     rows = [place for place in range(7) if place not in kept]
     order = torch.arange(7)
@@ -139,27 +137,3 @@ def test_a_seed_is_the_same_start_in_both_dtypes(name: str) -> None:
         assert torch.equal(one, two.float()), key
         if not key.endswith("bias"):
             assert not torch.equal(two, three), key
-
-
-def test_the_mixer_of_the_readme_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    section = README.read_text(encoding="utf-8").split("## Add a mixer")[1].split("\n## ")[0]
-    (block,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
-    shown = [line for line in block.splitlines() if line and not line.startswith(("import", "from"))]
-    assert len(shown) <= 10
-    train, before = precisionlab.train, dict(MIXERS)
-
-    def quickly(experiment: str, **settings: object) -> precisionlab.Run:
-        return train(experiment, progress=False, **{**SMALL, **settings})  # type: ignore[arg-type]
-
-    monkeypatch.setattr(precisionlab, "train", quickly)
-    names: dict[str, object] = {}
-    try:
-        exec(block, names)
-        run = names["run"]
-        assert isinstance(run, precisionlab.Run)
-        assert run.experiment.model.mixer == "gated-mean"
-        assert run.card.name == NAME
-        assert len(run.metrics) > 1
-    finally:
-        MIXERS.clear()
-        MIXERS.update(before)

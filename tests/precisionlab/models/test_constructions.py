@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from precisionlab.models import Backbone, constructions
+from precisionlab.models import Backbone, LinearAttention, constructions
 from precisionlab.models.constructions import gated_convolution
 from precisionlab.tasks import HeavyBall, NewtonSchulz, layout
+from precisionlab.tasks.accuracy import mean_squared_error
 from precisionlab.tasks.gradient_descent import descend, descend_exactly
 from precisionlab.tasks.heavy_ball import coefficients
 from precisionlab.tasks.layout import Problem
@@ -80,7 +81,7 @@ def test_a_wrong_weight_is_seen(name: str) -> None:
 
 
 def right_name(model: Backbone) -> str:
-    return "qkv.weight" if model.config.mixer == "linear-attention" else "gate.weight"
+    return "qkv.weight" if isinstance(model.config.mixer, LinearAttention) else "gate.weight"
 
 
 @pytest.mark.parametrize("name", list(GRADIENTS))
@@ -141,7 +142,7 @@ def test_one_layer_is_a_step_of_momentum(rows: int) -> None:
     tokens = torch.cat(
         [layout.rows_of(problem.A, problem.b), torch.cat([problem.x, before], -1).unsqueeze(1).expand(-1, rows, -1)], -1
     )
-    error = task.mean_squared_error(model(tokens).detach(), tokens).sqrt()
+    error = mean_squared_error(task, model(tokens).detach(), tokens).sqrt()
     size = problem.x.abs() + alpha * rows * terms(problem, gram=False) + beta * (problem.x - before).abs()
     assert error <= roundings(5, rows) * U[torch.float64] * size.square().mean().sqrt()
 
@@ -150,7 +151,7 @@ def test_one_layer_is_a_step_of_momentum(rows: int) -> None:
 def test_one_layer_is_a_newton_schulz_step(n: int, rows: int) -> None:
     task = NewtonSchulz(n=n, rows=rows)
     tokens = task.sample(3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).prompt
-    error = task.mean_squared_error(constructions.newton_schulz_step(n=n)(tokens).detach(), tokens).sqrt()
+    error = mean_squared_error(task, constructions.newton_schulz_step(n=n)(tokens).detach(), tokens).sqrt()
     A, X = tokens[..., :n].abs(), tokens[..., n:].abs()
     size = 2 * X + X @ (A.mT @ X).mT
     assert error <= roundings(n, rows) * U[torch.float64] * size.square().mean().sqrt()

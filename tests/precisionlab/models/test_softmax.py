@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from precisionlab.models import Backbone, ModelConfig, constructions
+from precisionlab.models import Backbone, ModelConfig, Shape, constructions
 from precisionlab.models.constructions import gated_convolution
-from precisionlab.models.softmax_attention import SoftmaxAttention
+from precisionlab.models.softmax_attention import SoftmaxAttention, SoftmaxAttentionLayer
 from precisionlab.tasks import layout
 from precisionlab.tasks.explicit_gradient import gradient
 from precisionlab.tasks.layout import Problem
@@ -16,7 +16,7 @@ SCALES = [2.0**e for e in range(0, 31, 3)]
 FORMS: dict[str, dict[str, object]] = {
     "one layer": {"layers": 1},
     "three layers": {"layers": 3},
-    "causal": {"layers": 2, "causal": True, "reads": "last", "heads": 1},
+    "causal": {"layers": 2, "mixer": SoftmaxAttention(causal=True), "reads": "last"},
     "no residual": {"layers": 2, "residual": False},
     "perceptrons": {"layers": 2, "mlp": 2},
     "LayerNorm": {"layers": 2, "layer_norm": True},
@@ -25,9 +25,10 @@ FORMS: dict[str, dict[str, object]] = {
 
 
 def softmax(form: dict[str, object], seed: int) -> Backbone:
-    config = ModelConfig(**{"mixer": "softmax", "width": 8, "heads": 2, **form})  # type: ignore[arg-type]
+    config = ModelConfig(**{"mixer": SoftmaxAttention(heads=2), "width": 8, **form})  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(seed)
-    return Backbone(config, in_features=4, out_features=3, tokens=9, generator=generator).requires_grad_(False)
+    shape = Shape(in_features=4, out_features=3, tokens=9)
+    return Backbone(config, shape, generator=generator).requires_grad_(False)
 
 
 class Growth:
@@ -57,10 +58,10 @@ def growth(model: Backbone) -> Growth:
 
     u = Growth(0.0, 1.0).through(model.read_in).plus(Growth(float(model.positions.norm(dim=1).max()), 0.0))
     for layer, mixer in enumerate(model.mixers):
-        assert isinstance(mixer, SoftmaxAttention)
+        assert isinstance(mixer, SoftmaxAttentionLayer)
         values = normed(u).through(mixer.qkv, slice(2 * config.width, None))
         # Each head is a convex combination of its values, so that h heads together are at most √h times the largest.
-        heads = Growth(values.at_zero * config.heads**0.5, values.slope * config.heads**0.5)
+        heads = Growth(values.at_zero * mixer.settings.heads**0.5, values.slope * mixer.settings.heads**0.5)
         mixed = heads.through(mixer.out)
         u = u.plus(mixed) if config.residual else mixed
         if model.perceptrons:

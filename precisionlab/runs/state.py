@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from precisionlab.training.checkpoints import load_checkpoint, save_checkpoint
+from precisionlab.runs.checkpoints import load_checkpoint, save_checkpoint
 from precisionlab.training.objective import Objective
-from precisionlab.training.phase import Outcome, PhaseConfig, Place
-from precisionlab.training.trainer import Progress
+from precisionlab.training.phase import Outcome, Phase, Place
+from precisionlab.training.trainer import Progress, enter
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
 VECTORS = 8
@@ -46,7 +46,7 @@ def save_progress(folder: Path, progress: Progress) -> None:
     save_checkpoint(folder / CHECKPOINT, present, facts, previous=folder / PREVIOUS)
 
 
-def load_progress(folder: Path, objective: Objective, phases: Sequence[PhaseConfig], *, attempts: int) -> Progress:
+def load_progress(folder: Path, objective: Objective, phases: Sequence[Phase], *, attempts: int) -> Progress:
     """Where the run stood when it was last saved.
 
     Args:
@@ -79,7 +79,7 @@ def load_progress(folder: Path, objective: Objective, phases: Sequence[PhaseConf
     return progress
 
 
-def _read(path: Path, objective: Objective, phases: Sequence[PhaseConfig], attempts: int) -> Progress:
+def _read(path: Path, objective: Objective, phases: Sequence[Phase], attempts: int) -> Progress:
     tensors, facts = load_checkpoint(path, numbers=VECTORS * objective.parameters)
     for name, tensor in tensors.items():
         if tensor.shape != (objective.parameters,) or tensor.dtype != objective.dtype:
@@ -94,8 +94,8 @@ def _read(path: Path, objective: Objective, phases: Sequence[PhaseConfig], attem
         if not (0 <= place.attempt < attempts and 0 <= place.phase < len(phases)):
             raise ValueError(f"no such place as {place}")
         if progress.phase_state is not None:
-            start = tensors["theta"]
-            phases[place.phase].start(objective, start, place).restore(progress.phase_state)
+            tensors["theta"]  # a phase under way has one
+            enter(objective, phases[place.phase], progress)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: not the state of such a run ({type(error).__name__}: {error})") from None
     return progress

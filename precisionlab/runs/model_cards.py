@@ -1,16 +1,18 @@
-"""Model cards of the shipped checkpoints, made from what each says of itself: ``python -m precisionlab.zoo.cards``.
+"""Model cards of the shipped checkpoints, made from what each says of itself.
 
-A card is the README.md beside the weights: front matter as model hubs read it, then what the model is, how well it was
-measured to do and how to use it.
+``python -m precisionlab.runs.model_cards`` writes them. A card is the README.md beside the weights: front matter as
+model hubs read it, then what the model is, how well it was measured to do and how to use it.
 """
 
 import json
 from pathlib import Path
 
-import precisionlab
-from precisionlab import zoo
-from precisionlab.files import write_atomically
-from precisionlab.runs import CONFIG, ENVIRONMENT, Run
+from precisionlab.config import kind_of
+from precisionlab.runs import zoo
+from precisionlab.runs.directory import CONFIG, ENVIRONMENT
+from precisionlab.runs.files import write_atomically
+from precisionlab.runs.loading import load
+from precisionlab.runs.run import Run
 
 README = "README.md"
 
@@ -70,8 +72,8 @@ def render(run: Run, environment: dict[str, object], config: str) -> str:
     return _TEMPLATE.format(
         name=card.name,
         summary=card.summary,
-        task=run.experiment.task.kind,
-        mixer=model.mixer,
+        task=kind_of(run.experiment.task),
+        mixer=kind_of(model.mixer),
         dtype=card.dtype,
         parameters=card.parameters,
         problems=card.test_problems,
@@ -99,7 +101,7 @@ def written(folder: Path) -> str:
         Markdown with front matter.
     """
     environment, config = ((folder / name).read_text(encoding="utf-8") for name in (ENVIRONMENT, CONFIG))
-    return render(precisionlab.load(folder), json.loads(environment), config)
+    return render(load(folder), json.loads(environment), config)
 
 
 def main() -> None:

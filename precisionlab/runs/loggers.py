@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from precisionlab.config import near_miss
-from precisionlab.runs import RunConfig
+from precisionlab.runs.run import RunConfig
 from precisionlab.training.trainer import Progress
 
 if TYPE_CHECKING:

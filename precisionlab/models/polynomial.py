@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from precisionlab.models import Backbone, LinearAttention
+from precisionlab.models.backbone import Backbone
+from precisionlab.models.linear_attention import LinearAttention, LinearAttentionLayer
 from solvers._core import double_double as dd
 from solvers._core.double_double import DD
 
@@ -72,10 +73,14 @@ def extract(model: Backbone) -> Polynomial:
         ValueError: If the model is of another kind.
     """
     config, mixer = model.config, model.mixers[0]
-    got = (config.mixer, config.layers, config.causal, config.positions, config.reads, config.normalise)
-    wanted = ("linear-attention", 1, False, "none", "all", "none")
-    if got != wanted or not isinstance(mixer, LinearAttention):
-        raise ValueError(f"model: its (mixer, layers, causal, positions, reads, normalise) are {got}, want {wanted}")
+    plain = isinstance(config.mixer, LinearAttention) and not config.mixer.causal and config.mixer.normalise == "none"
+    switches = config.mlp or config.layer_norm or not config.residual
+    if not plain or len(model.mixers) > 1 or config.positions != "none" or not model.shape.every_token or switches:
+        raise ValueError(
+            "model: want one layer of linear attention that answers at every token and sums over all, without "
+            f"positions, normaliser, perceptron or LayerNorm, got {config}"
+        )
+    assert isinstance(mixer, LinearAttentionLayer)
     read_in, read_out = model.read_in, model.read_out
     token = torch.cat([_weight(read_in), _bias(read_in)], dim=1)  # z = token t̃, (w, F+1)
     queries, keys, values = (
@@ -86,8 +91,9 @@ def extract(model: Backbone) -> Polynomial:
     direct = _product(dd.from_double(_weight(read_out)), dd.from_double(token))
     offset = _product(dd.from_double(_weight(read_out)), dd.from_double(_bias(mixer.out)))
     constant = dd.add(dd.add(_columns(direct, -1, None), offset), dd.from_double(_bias(read_out)))
-    size = config.width // config.heads
-    heads = [slice(h * size, (h + 1) * size) for h in range(config.heads)]
+    count = mixer.settings.heads
+    size = config.width // count
+    heads = [slice(h * size, (h + 1) * size) for h in range(count)]
     return Polynomial(
         constant=constant.hi.squeeze(-1),
         linear=direct.hi[:, :-1].clone(),

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from precisionlab import lab
-from precisionlab.runs import Run
+from precisionlab.runs.run import Run
+from precisionlab.runs.training import train
 
 MEASURED = "elapsed"
 """The column of the metrics that a clock writes."""
@@ -38,7 +38,7 @@ def check(experiment: str, *, progress: bool = True, **options: Any) -> Verdict:
     Returns:
         What was found.
     """
-    first, second = (lab.train(experiment, progress=progress, **options) for _ in range(2))
+    first, second = (train(experiment, progress=progress, **options) for _ in range(2))
     return compare(first, second)
 
 

@@ -1,4 +1,4 @@
-"""A run: what training leaves behind, in memory and in a directory.
+"""A run's directory.
 
 config.toml        reproduces the run        environment.json   what could change its bits
 metrics.jsonl      one row a log step        model.safetensors  the best weights so far
@@ -9,31 +9,25 @@ resumed, so that a cut between two files leaves nothing doubled or missing. `ela
 that is measured and not computed: two runs of the same bits differ in it and in nothing else.
 """
 
-import html
 import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import pandas as pd
-import torch
-from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
-from pydantic.dataclasses import dataclass as checked
 
 from precisionlab import config as configs
-from precisionlab.config import STRICT
-from precisionlab.experiments.experiment import Experiment
-from precisionlab.files import make_folder, read_text, remove_drafts, write_atomically
-from precisionlab.models import Backbone
-from precisionlab.precision import DTYPES, check_device, environment
-from precisionlab.training.checkpoints import load_checkpoint, save_checkpoint
-from precisionlab.training.objective import Objective
-from precisionlab.training.phase import PhaseConfig
-from precisionlab.training.state import load_progress, save_progress
+from precisionlab.config import UnknownKind
+from precisionlab.precision import check_device, environment
+from precisionlab.runs.checkpoints import load_checkpoint, save_checkpoint
+from precisionlab.runs.files import make_folder, read_text, remove_drafts, write_atomically
+from precisionlab.runs.run import Card, Run, RunConfig, build
+from precisionlab.runs.state import load_progress, save_progress
+from precisionlab.training import Objective, Phase, distributed
 from precisionlab.training.trainer import Progress
 
 CONFIG, ENVIRONMENT, METRICS, MODEL, CARD = (
@@ -48,124 +42,6 @@ METRICS_BYTES = 2**28
 """The largest table of metrics that is read."""
 
 _log = logging.getLogger(__name__)
-
-
-@checked(frozen=True, kw_only=True, config=STRICT)
-class RunConfig:
-    """All that reproduces a run.
-
-    Args:
-        experiment: What was trained, overrides applied.
-        seed: Of weights and data.
-        device: Where.
-    """
-
-    experiment: Experiment
-    seed: NonNegativeInt = 0
-    device: str = "cpu"
-
-
-Ended = Literal["reached", "stalled", "exhausted", "unfinished"]
-
-
-@checked(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
-class Card:
-    """What a checkpoint is, and how good it was measured to be.
-
-    Args:
-        name: The experiment's name.
-        summary: One line.
-        dtype: Of the weights.
-        parameters: Their number.
-        seed: Of the run.
-        test_mse: On fresh problems, above the model's precision; None where the weights were never measured.
-        test_problems: How many.
-        ended: "reached" (the floor), "stalled", "exhausted" or "unfinished".
-        attempts: Random starts taken.
-        seconds: Training time.
-        command: What makes it.
-    """
-
-    name: str
-    summary: str
-    dtype: Literal["float32", "float64"]
-    parameters: NonNegativeInt
-    seed: NonNegativeInt
-    test_mse: float | None
-    test_problems: NonNegativeInt
-    ended: Ended
-    attempts: PositiveInt
-    seconds: NonNegativeFloat
-    command: str
-
-    def _repr_html_(self) -> str:
-        facts = asdict(self).items()
-        rows = "".join(f"<tr><th>{key}</th><td>{html.escape(str(value))}</td></tr>" for key, value in facts)
-        return f"<table>{rows}</table>"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Run:
-    """A trained model with its history.
-
-    Args:
-        model: Prompt in, answer out; in evaluation mode, its parameters do not ask for gradients.
-        experiment: What was trained.
-        metrics: One row a log step.
-        card: What it is, measured.
-        directory: Where it lies, if anywhere.
-    """
-
-    model: Backbone
-    experiment: Experiment
-    metrics: pd.DataFrame
-    card: Card
-    directory: Path | None = None
-
-    def __repr__(self) -> str:
-        mse = "not measured" if self.card.test_mse is None else f"{self.card.test_mse:.1e}"
-        return (
-            f"Run({self.card.name!r}, seed={self.card.seed}, {self.card.dtype}, {self.card.parameters} parameters, "
-            f"test MSE {mse}, {self.card.ended} after {self.card.seconds:.0f} s)"
-        )
-
-    def _repr_html_(self) -> str:
-        return self.card._repr_html_()
-
-
-def build(experiment: Experiment, weights: dict[str, torch.Tensor], *, device: str, source: str) -> Backbone:
-    """The model of an experiment, with given weights.
-
-    Args:
-        experiment: What was trained.
-        weights: By parameter name.
-        device: Where it shall compute.
-        source: Where the weights came from, for the error.
-
-    Returns:
-        The model.
-
-    Raises:
-        ValueError: If the weights are not this model's.
-    """
-    model = Backbone(
-        experiment.model,
-        in_features=experiment.task.in_features,
-        out_features=experiment.task.out_features,
-        tokens=experiment.task.tokens,
-        dtype=DTYPES[experiment.dtype],
-    )
-    expected = {name: (parameter.shape, parameter.dtype) for name, parameter in model.named_parameters()}
-    for name in sorted(expected.keys() | weights.keys()):
-        got = (weights[name].shape, weights[name].dtype) if name in weights else None
-        if got != expected.get(name):
-            raise ValueError(f"{source}: weight {name!r} is {_described(got)}, want {_described(expected.get(name))}")
-    model.load_state_dict(weights)
-    return model.requires_grad_(False).eval().to(device)
-
-
-def _described(tensor: tuple[torch.Size, torch.dtype] | None) -> str:
-    return "absent" if tensor is None else f"{tuple(tensor[0])} {str(tensor[1]).removeprefix('torch.')}"
 
 
 class Occupied(ValueError):
@@ -224,7 +100,10 @@ class RunDirectory:
         Args:
             config: The run's.
         """
-        write_atomically(self.path / ENVIRONMENT, json.dumps(environment(config.device), indent=2).encode())
+        write_atomically(
+            self.path / ENVIRONMENT,
+            json.dumps(environment(config.device, processes=distributed.size()), indent=2).encode(),
+        )
         write_atomically(self.path / CONFIG, configs.dumps(config).encode())
 
     def config(self) -> RunConfig:
@@ -235,9 +114,13 @@ class RunDirectory:
 
         Raises:
             ValueError: If it is missing or malformed.
-        """  # noqa: DOC502 - raised by what this calls
+        """
         path = self.path / CONFIG
-        return configs.loads(RunConfig, read_text(path), source=str(path))
+        data = configs.parsed(read_text(path), source=str(path))
+        try:
+            return configs.from_dict(RunConfig, data, source=str(path))
+        except UnknownKind as error:
+            raise ValueError(f"{error}{_what_to_import(data.get('plugins'))}") from None
 
     def save(self, progress: Progress, objective: Objective) -> None:
         """Write the state, then what is made from it.
@@ -249,7 +132,7 @@ class RunDirectory:
         save_progress(self.path / STATE, progress)
         self._publish(progress, objective)
 
-    def progress(self, objective: Objective, phases: Sequence[PhaseConfig], *, attempts: int) -> Progress:
+    def progress(self, objective: Objective, phases: Sequence[Phase], *, attempts: int) -> Progress:
         """Where the run stood when it was last saved; its metrics and weights are brought to the same point.
 
         Args:
@@ -266,7 +149,7 @@ class RunDirectory:
 
     def warn_of_changes(self) -> None:
         """Say what could change a resumed run's bits."""
-        now = json.loads(json.dumps(environment(self.config().device)))
+        now = json.loads(json.dumps(environment(self.config().device, processes=distributed.size())))
         try:
             before = json.loads(read_text(self.path / ENVIRONMENT))
             changed = [key for key in now if now[key] != before.get(key)]
@@ -350,3 +233,12 @@ class RunDirectory:
         except (ValueError, RecursionError, TypeError) as error:
             raise ValueError(f"{path}: not a row of JSON a line ({error})") from None
         return pd.DataFrame(rows)
+
+
+def _what_to_import(plugins: Any) -> str:
+    """The end of an error about a kind that nothing here defines; the file's word is passed on, and not acted on."""
+    if not isinstance(plugins, list) or not plugins:
+        return ""
+    names = [str(name)[:200] for name in plugins[:10]]
+    told = " ".join(f"--plugin {name}" for name in names)
+    return f". This run was made with {', '.join(names)}: import that first, or give {told}"

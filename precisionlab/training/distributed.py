@@ -1,14 +1,15 @@
 """Training on several processes, started by torchrun: what each computes, and how the parts are put together.
 
-Every process draws the same batches from the same seeds, computes with its share of the problems, and the sums over the
-shares are all-reduced, so that all processes take the same step. Without torchrun there is one process, its share is
-all, and nothing here does anything. Processes must be alike: they decide alone, from the same numbers, in lockstep.
+Every process draws the same batches from the same seeds and computes with its share of the problems; sums over the
+shares are all-reduced and rows gathered, so that all processes take the same step. Only `Objective` knows of it, and
+what starts a run; a phase sees whole batches. Without torchrun there is one process, its share is all, and nothing here
+does anything. Processes must be alike: they decide alone, from the same numbers, in lockstep.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed as dist
@@ -94,31 +95,50 @@ def total(part: torch.Tensor) -> torch.Tensor:
     return part
 
 
-def norm(part: torch.Tensor) -> torch.Tensor:
-    """2-norms over all processes.
+def copied(theta: torch.Tensor) -> torch.Tensor:
+    """The same on every process, for each to compute with: what flows back to it is summed over all.
 
     Args:
-        part: The norms over this process's share.
+        theta: Of the same value on every process.
 
     Returns:
-        The norms over all.
+        The same.
     """
-    return total(part.square()).sqrt() if size() > 1 else part
+    copy: torch.Tensor = _Copied.apply(theta) if size() > 1 else theta  # type: ignore[no-untyped-call]
+    return copy
 
 
-def from_first(values: torch.Tensor) -> torch.Tensor:
-    """What the first process has.
+def summed(part: torch.Tensor) -> torch.Tensor:
+    """The sum over all processes, through which gradients flow back to each one's part.
 
     Args:
-        values: This process's, of the same shape on every process; overwritten.
+        part: This process's.
 
     Returns:
-        The first process's.
+        The sum, the same on every process.
     """
-    if size() > 1:
-        values = values.contiguous()
-        dist.broadcast(values, src=0)
-    return values
+    whole: torch.Tensor = _Summed.apply(part) if size() > 1 else part  # type: ignore[no-untyped-call]
+    return whole
+
+
+class _Copied(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, theta: torch.Tensor) -> torch.Tensor:
+        return theta.view_as(theta)
+
+    @staticmethod
+    def backward(_: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return total(gradient.clone())
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, part: torch.Tensor) -> torch.Tensor:
+        return total(part.clone())
+
+    @staticmethod
+    def backward(_: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient
 
 
 def share(rows: torch.Tensor) -> torch.Tensor:
@@ -136,25 +156,24 @@ def share(rows: torch.Tensor) -> torch.Tensor:
     return rows[rank * len(rows) // processes : (rank + 1) * len(rows) // processes]
 
 
-def gathered(rows: torch.Tensor) -> tuple[torch.Tensor, int]:
+def gathered(rows: torch.Tensor) -> torch.Tensor:
     """The rows of all processes, in order.
 
     Args:
         rows: This process's, (b, ...).
 
     Returns:
-        All of them (B, ...), and the place of this process's first one.
+        All of them, (B, ...).
     """
     if size() == 1:
-        return rows, 0
+        return rows
     lengths = rows.new_zeros(size())
     lengths[dist.get_rank()] = len(rows)
     counts = [int(length) for length in total(lengths)]
     padded = torch.cat([rows, rows.new_zeros(max(counts) - len(rows), *rows.shape[1:])])
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
-    whole = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
-    return whole, sum(counts[: dist.get_rank()])
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
 def agreed(value: T) -> T:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from precisionlab.files import write_atomically
+from precisionlab.runs.files import write_atomically
 
 _TRUTH = {"True": True, "False": False}
 _READERS: tuple[Callable[[str], object], ...] = (int, float, _TRUTH.__getitem__)

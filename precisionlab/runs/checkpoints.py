@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from precisionlab.files import require_regular, write_atomically
+from precisionlab.runs.files import require_regular, write_atomically
 
 HEADER_BYTES = 2**27
 """Room for a checkpoint's header: safetensors itself allows 100 MB."""

@@ -29,16 +29,17 @@ from typing import Annotated, Any
 import pandas as pd
 import torch
 from pydantic import Field, NonNegativeInt
-from pydantic.dataclasses import dataclass as checked
 
 from precisionlab import config as configs
-from precisionlab import lab
-from precisionlab.config import STRICT
-from precisionlab.experiments import get
-from precisionlab.experiments.experiment import Experiment
-from precisionlab.files import read_text, write_atomically
-from precisionlab.runs import ENVIRONMENT, Card, Occupied, RunConfig, RunDirectory
-from precisionlab.tables import read_table, write_table
+from precisionlab import plugins
+from precisionlab.config import settings
+from precisionlab.experiments import Experiment, get
+from precisionlab.overrides import override
+from precisionlab.runs.directory import ENVIRONMENT, Occupied, RunDirectory
+from precisionlab.runs.files import read_text, write_atomically
+from precisionlab.runs.run import Card, RunConfig
+from precisionlab.runs.tables import read_table, write_table
+from precisionlab.runs.training import run_config, train
 
 RUNS = "runs"
 LARGEST_GRID = 10_000
@@ -47,7 +48,7 @@ SECONDS_TO_VACATE = 60
 TARGETS = 2048
 """Problems over which the mean square of a task's targets is taken."""
 TEXT = ("key", "ended", "environment", "directory")
-SAID_OF_IT = ("name", "summary", "cost")
+SAID_OF_IT = ("name", "cost")
 """Settings of an experiment that describe it and change no bit of its runs."""
 
 Label = str | int | float | bool
@@ -79,12 +80,13 @@ class Cell:
     def config(self) -> RunConfig:
         """All that reproduces the run, settings applied."""
         experiment = self.experiment if isinstance(self.experiment, Experiment) else get(self.experiment)
-        return RunConfig(experiment=configs.override(experiment, self.settings), seed=self.seed, device=self.device)
+        return run_config(override(experiment, self.settings), seed=self.seed, device=self.device)
 
     @cached_property
     def key(self) -> str:
         """Digest of the whole experiment, seed, device and time limit, but not of what is merely said of it."""
         data = configs.to_dict(self.config) | {"time_limit": self.time_limit}
+        del data["plugins"]  # where its classes were found
         data["experiment"] = {name: value for name, value in data["experiment"].items() if name not in SAID_OF_IT}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -227,7 +229,8 @@ def _in_processes(cells: Sequence[Cell], table: Path, processes: int | None) -> 
         yield from ((cell, _train(cell, table)) for cell in cells)
         return
     # Spawned, not forked: torch's threads do not survive a fork.
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_the_grid) as pool:
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin, initargs=(_plugins(cells),))
+    with pool:
         with _main_left_alone(cells):
             running = {pool.submit(_train, cell, table): cell for cell in cells}
         try:
@@ -255,7 +258,14 @@ def _main_left_alone(cells: Sequence[Cell]) -> Iterator[None]:
         main.update(kept)
 
 
-def _end_with_the_grid() -> None:
+def _plugins(cells: Sequence[Cell]) -> list[str]:
+    """Files that a new process has to run before it can be sent a cell; a module is found by its name."""
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    named = {name for cell in cells for name in cell.config.plugins}
+    return sorted(str(Path(name).resolve()) for name in named if name.endswith(".py") and name != main)
+
+
+def _begin(files: Sequence[str]) -> None:
     """Compute with one thread, and end when the grid's own process does, even where that was killed."""
     torch.set_num_threads(1)
     parent = parent_process()
@@ -266,6 +276,8 @@ def _end_with_the_grid() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+    for file in files:
+        plugins.use(file)
 
 
 def _on_ray(cells: Sequence[Cell], table: Path, address: str) -> Iterator[tuple[Cell, str | None]]:
@@ -276,8 +288,8 @@ def _on_ray(cells: Sequence[Cell], table: Path, address: str) -> Iterator[tuple[
         raise ValueError("a grid on a cluster needs Ray: pip install 'precisionlab[sweep]'") from None
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        train = ray.remote(num_cpus=1, num_gpus=float(cells[0].device.startswith("cuda")))(_train)
-        waiting = {train.remote(cell, table): cell for cell in cells}
+        remote = ray.remote(num_cpus=1, num_gpus=float(cells[0].device.startswith("cuda")))(_train)
+        waiting = {remote.remote(cell, table): cell for cell in cells}
         while waiting:
             (ended, *_), _ = ray.wait(list(waiting))
             cell = waiting.pop(ended)
@@ -301,7 +313,7 @@ def _train(cell: Cell, table: Path) -> str | None:
                 with directory.locked():
                     pass  # nobody else's
                 shutil.rmtree(directory.path)
-            lab.train(
+            train(
                 cell.config.experiment,
                 seed=cell.seed,
                 device=cell.device,
@@ -329,12 +341,12 @@ def _card(directory: RunDirectory) -> Card | None:
         return None
 
 
-@checked(frozen=True, kw_only=True, config=STRICT)
+@settings
 class GridConfig:
     """A grid as a file: every combination of experiments, settings and seeds is a cell.
 
     Args:
-        experiments: Their names.
+        experiments: Their names, or ``path/to/file.py:NAME``.
         seeds: Of weights and data.
         settings: Values by the name of a setting, as for an override.
         device: Where each run computes.
