@@ -5,6 +5,7 @@ from functools import cache
 from precisionlab import plugins
 from precisionlab.config import near_miss
 from precisionlab.experiments import (
+    equivariant_attention,
     gated_conv_explicit_gradient,
     gradient_descent,
     linear_attention_chebyshev,
@@ -20,6 +21,7 @@ from precisionlab.experiments.experiment import Experiment
 __all__ = ["Experiment", "get", "names", "registry"]
 
 _EXPERIMENTS = (
+    *equivariant_attention.EXPERIMENTS,
     gated_conv_explicit_gradient.EXPERIMENT,
     *gradient_descent.EXPERIMENTS,
     linear_attention_chebyshev.EXPERIMENT,

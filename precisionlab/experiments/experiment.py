@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, PositiveInt
 
 from precisionlab.config import kind_of, plain, settings
-from precisionlab.models import Backbone, ModelConfig, Shape
+from precisionlab.models import ModelConfig, Shape, build
 from precisionlab.precision import DTYPES
 from precisionlab.tasks import TASKS, Task
 from precisionlab.training.gauss_newton import GaussNewton
@@ -76,10 +76,10 @@ class Experiment:
         with torch.device("meta"):
             return sum(parameter.numel() for parameter in self.backbone().parameters())
 
-    def backbone(self) -> Backbone:
+    def backbone(self) -> torch.nn.Module:
         """The model, its weights as they come.
 
         Returns:
-            A backbone of the experiment's dtype.
+            A model of the experiment's dtype.
         """
-        return Backbone(self.model, self.shape, loops=loops_of(self.model, self.task), dtype=DTYPES[self.dtype])
+        return build(self.model, self.shape, loops=loops_of(self.model, self.task), dtype=DTYPES[self.dtype])

@@ -1,7 +1,8 @@
 """Sequence models: mixers, and the backbone they stand in."""
 
-from precisionlab.models.backbone import Backbone, Shape
+from precisionlab.models.backbone import Backbone, Shape, build
 from precisionlab.models.config import ModelConfig
+from precisionlab.models.equivariant_attention import EquivariantAttention, EquivariantStack
 from precisionlab.models.gated_convolution import GatedConvolution
 from precisionlab.models.linear_attention import LinearAttention
 from precisionlab.models.mixer import MIXERS, Mixer, mixer
@@ -10,11 +11,14 @@ from precisionlab.models.softmax_attention import SoftmaxAttention
 __all__ = [
     "MIXERS",
     "Backbone",
+    "EquivariantAttention",
+    "EquivariantStack",
     "GatedConvolution",
     "LinearAttention",
     "Mixer",
     "ModelConfig",
     "Shape",
     "SoftmaxAttention",
+    "build",
     "mixer",
 ]

@@ -45,6 +45,30 @@ class Shape:
     every_token: bool = False
 
 
+def build(
+    config: ModelConfig,
+    shape: Shape,
+    *,
+    loops: int = 1,
+    dtype: torch.dtype = torch.float64,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """The model of a configuration: what its mixer makes of it where it has a say, else a backbone.
+
+    Args:
+        config: Mixers, and how they are put together.
+        shape: What is read and emitted.
+        loops: How many times over the layers are applied.
+        dtype: float32 or float64.
+        generator: Source of the initial weights; None leaves them as they come (for loading a checkpoint).
+
+    Returns:
+        A module from prompts (B, T, F) to (B, E), or (B, T, E) where every token emits.
+    """
+    made: Callable[..., nn.Module] = getattr(config.mixer, "backbone", Backbone)
+    return made(config, shape, loops=loops, dtype=dtype, generator=generator)
+
+
 class Perceptron(nn.Sequential):
     """Two layers with GELU between them, for each token alone.
 

@@ -172,7 +172,7 @@ class EmittedGradient:
             ValueError: If the problem has more unknowns than the model was trained on.
         """
         batch, m, n = A.shape
-        rows, most = self._rows, self._n
+        rows, most = (m, n) if getattr(self._model, "any_size", False) else (self._rows, self._n)
         if n > most:
             raise ValueError(f"A: got {n} unknowns, want at most {most}: the model was trained on that many")
         blocks = -(-m // rows)

@@ -121,7 +121,7 @@ class NewtonSchulz(FromPair):
 
 
 class EmittedStep:
-    """A model's emitted step for any matrix: any number of rows, no more unknowns than trained.
+    """A model's emitted step for any matrix: any number of rows, and no more unknowns than trained unless any will do.
 
     Unknowns of zeros are added up to the number that the model was trained on.
 
@@ -148,10 +148,11 @@ class EmittedStep:
             ValueError: If the problem has more unknowns than the model was trained on.
         """
         _, m, n = A.shape
-        if n > self._n:
-            raise ValueError(f"A: got {n} unknowns, want at most {self._n}: the model was trained on that many")
+        most = n if getattr(self._model, "any_size", False) else self._n
+        if n > most:
+            raise ValueError(f"A: got {n} unknowns, want at most {most}: the model was trained on that many")
         pad = torch.nn.functional.pad
-        tokens = prompt(pad(A, (0, self._n - n)), pad(X, (0, 0, 0, self._n - n))).to(self._dtype)
+        tokens = prompt(pad(A, (0, most - n)), pad(X, (0, 0, 0, most - n))).to(self._dtype)
         parts = [self._model(part) for part in torch.split(tokens, max(1, TOKENS_AT_ONCE // m))]
         emitted = torch.cat(parts)[..., :n]
         return emitted.mT.to(A.dtype)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.func import functional_call, jacrev, vmap
 
-from precisionlab.models import Backbone, ModelConfig, Shape
+from precisionlab.models import ModelConfig, Shape, build
 from precisionlab.tasks import Example, Task
 from precisionlab.tasks.accuracy import exact, mean_squared_error
 from precisionlab.training import distributed
@@ -336,8 +336,8 @@ class Objective:
     def _share(self, example: Example) -> Example:
         return Example(distributed.share(example.prompt), distributed.share(example.target))
 
-    def _built(self, generator: torch.Generator | None) -> Backbone:
-        return Backbone(self._config, self._shape, loops=self._loops, dtype=self.dtype, generator=generator)
+    def _built(self, generator: torch.Generator | None) -> torch.nn.Module:
+        return build(self._config, self._shape, loops=self._loops, dtype=self.dtype, generator=generator)
 
     def _predict_one(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
         return self.predict(theta, prompt[None])[0]
