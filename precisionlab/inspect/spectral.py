@@ -85,7 +85,8 @@ def layers_of(model: EquivariantStack) -> list[Layer]:
     for mix, attention in zip(model.mix[:, 0].double().tolist(), model.attention[:, 0].double().tolist(), strict=True):
         products = dict.fromkeys(names.values(), 0.0)
         for product, weight in zip(model.products, attention, strict=True):
-            products[names[tuple(sorted(product))]] += weight
+            low, middle, high = sorted(product)
+            products[names[low, middle, high]] += weight
         made.append(Layer(m_a=mix[0], m_x=mix[1], **products))
     return made
 

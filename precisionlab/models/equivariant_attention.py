@@ -22,7 +22,7 @@ Products of the same three channels in another order are the same polynomial whe
 a_i; `ordered` keeps them apart, where tokens hold two unrelated vectors (Newton–Schulz).
 """
 
-from itertools import combinations_with_replacement, product
+from itertools import product
 from typing import Literal
 
 import torch
@@ -46,6 +46,18 @@ class EquivariantAttention:
     mean: bool = True
     numbers: Literal[0, 1] = 1
     ordered: bool = False
+
+    def build(self, *, width: int, tokens: int) -> nn.Module:
+        """Refuse to be a layer: features that are not told apart into vectors have no channels.
+
+        Args:
+            width: Features of a token.
+            tokens: Tokens of a prompt.
+
+        Raises:
+            TypeError: Always; `backbone` makes the whole model.
+        """
+        raise TypeError(f"equivariant-attention makes a whole model, no layer of {width} features and {tokens} tokens")
 
     def backbone(
         self,
@@ -73,7 +85,7 @@ class EquivariantAttention:
         """
         if loops > 1 or config.mlp or config.layer_norm or config.positions == "learned":
             raise ValueError("equivariant-attention: is not looped, and has no perceptron, norm or learned positions")
-        return EquivariantStack(config, shape, dtype=dtype, generator=generator)
+        return EquivariantStack(self, config, shape, dtype=dtype, generator=generator)
 
 
 class EquivariantStack(nn.Module):
@@ -82,7 +94,8 @@ class EquivariantStack(nn.Module):
     Its prompts may be of any n and any number of tokens, whatever those of its training were.
 
     Args:
-        config: Mixer, width (channels) and layers.
+        mixer: Settings of the mixer.
+        config: Width (channels), layers and positions.
         shape: What is read and emitted in training; another n is read off the prompt.
         dtype: float32 or float64.
         generator: Source of the initial weights; None leaves them zero.
@@ -94,11 +107,17 @@ class EquivariantStack(nn.Module):
     any_size = True
 
     def __init__(
-        self, config: ModelConfig, shape: Shape, *, dtype: torch.dtype, generator: torch.Generator | None
+        self,
+        mixer: EquivariantAttention,
+        config: ModelConfig,
+        shape: Shape,
+        *,
+        dtype: torch.dtype,
+        generator: torch.Generator | None,
     ) -> None:
         super().__init__()
-        self.config, self.shape, self.mixer = config, shape, config.mixer
-        self.numbers = config.mixer.numbers
+        self.mixer, self.config, self.shape = mixer, config, shape
+        self.numbers: int = mixer.numbers
         self.vectors, rest = divmod(shape.in_features - self.numbers, shape.out_features)
         self.typed = config.positions == "token-type"
         self.given = self.vectors + self.typed
@@ -110,10 +129,8 @@ class EquivariantStack(nn.Module):
         if config.width < self.given:
             raise ValueError(f"width: got {config.width} channels, the prompt fills {self.given}")
         self.own = config.width - self.given
-        channels = range(config.width)
-        self.products: list[tuple[int, int, int]] = list(
-            product(channels, repeat=3) if config.mixer.ordered else combinations_with_replacement(channels, 3)
-        )
+        every = product(range(config.width), repeat=3)
+        self.products = [(k, v, q) for k, v, q in every if mixer.ordered or k <= v <= q]
         """Key, value and query of each product; the newest channel is the query, so that what it lacks it keeps."""
         hidden = config.layers - 1
         self.mix = nn.Parameter(torch.zeros(hidden, self.own, config.width))
@@ -159,7 +176,7 @@ class EquivariantStack(nn.Module):
             raise ValueError(f"prompt: got shape {tuple(prompt.shape)}, want {wants}")
         batch, count, features = prompt.shape
         n = (features - self.numbers) // self.vectors
-        given = prompt[..., : self.vectors * n].unflatten(-1, (self.vectors, n)).movedim(2, 0)
+        given = prompt[..., : self.vectors * n].reshape(batch, count, self.vectors, n).movedim(2, 0)
         if self.typed:
             first = torch.zeros_like(given)
             first[:, :, 0] = given[:, :, 0]

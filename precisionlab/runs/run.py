@@ -11,7 +11,6 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from precisionlab.config import settings
 from precisionlab.experiments import Experiment
-from precisionlab.models import Backbone
 
 
 @settings
@@ -83,7 +82,7 @@ class Run:
         directory: Where it lies, if anywhere.
     """
 
-    model: Backbone
+    model: torch.nn.Module
     experiment: Experiment
     metrics: pd.DataFrame
     card: Card
@@ -100,7 +99,7 @@ class Run:
         return self.card._repr_html_()
 
 
-def build(experiment: Experiment, weights: dict[str, torch.Tensor], *, device: str, source: str) -> Backbone:
+def build(experiment: Experiment, weights: dict[str, torch.Tensor], *, device: str, source: str) -> torch.nn.Module:
     """The model of an experiment, with given weights.
 
     Args:

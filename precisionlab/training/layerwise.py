@@ -159,7 +159,9 @@ def _least_squares(rows: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """The least-squares solution of least norm, columns brought to one length first."""
     lengths = torch.linalg.vector_norm(rows, dim=0)
     lengths = torch.where(lengths == 0, 1.0, lengths)
-    solution = torch.linalg.lstsq(rows / lengths, right.unsqueeze(-1), rcond=1e-15, driver="gelsd").solution
+    solution: torch.Tensor = torch.linalg.lstsq(
+        rows / lengths, right.unsqueeze(-1), rcond=1e-15, driver="gelsd"
+    ).solution
     return solution.squeeze(-1) / lengths
 
 
@@ -199,7 +201,7 @@ class Layerwise:
         model = objective.model
         if not isinstance(model, EquivariantStack) or (model.mix.numel() and (model.own != 1 or not model.numbers)):
             raise ValueError("layerwise: wants equivariant attention with one channel of its own, read against b")
-        return LayerwiseRun(self, objective, theta, place)
+        return LayerwiseRun(self, objective, model, theta, place)
 
 
 class LayerwiseRun:
@@ -208,8 +210,10 @@ class LayerwiseRun:
     step: int
     outcome: Outcome | None
 
-    def __init__(self, config: Layerwise, objective: Objective, theta: torch.Tensor, place: Place) -> None:
-        self.config, self.objective, self.place = config, objective, place
+    def __init__(
+        self, config: Layerwise, objective: Objective, model: EquivariantStack, theta: torch.Tensor, place: Place
+    ) -> None:
+        self.config, self.objective, self.model, self.place = config, objective, model, place
         self.step, self.outcome = 0, None
         self.theta = _identity(objective.named(torch.zeros_like(theta)))
 
@@ -221,24 +225,24 @@ class LayerwiseRun:
             mse on the validation problems; error, the largest relative one of the fit; gain, 1 less that; and kept, how
             many terms the layer has.
         """
-        model, weights = self.objective.model, self.objective.named(self.theta.double())
-        hidden = len(model.mix)
+        model, weights = self.model.double(), self.objective.named(self.theta.double())
+        hidden, width = len(model.mix), model.config.width
         prompt, target = self._problems()
         if hidden:
-            fit, used = self._hidden(model.double(), weights, prompt, target)
-            coefficients = _spread(fit.coefficients, used, model.config.width + len(model.products))
-            weights["mix"][self.step, 0], weights["attention"][self.step, 0] = coefficients.split([
-                model.config.width,
-                len(model.products),
-            ])
+            fit, used = self._hidden(model, weights, prompt, target)
+            coefficients = _spread(fit.coefficients, used, width + len(model.products))
+            weights["mix"][self.step, 0], weights["attention"][self.step, 0] = (
+                coefficients[:width],
+                coefficients[width:],
+            )
         else:
-            tokens, numbers = model.double().read(prompt)
+            tokens, numbers = model.read(prompt)
             terms = model.terms(tokens, numbers)
             fit, used = _sparse(terms.flatten(0, -3), target.flatten(0, -2), self._fitted, self.config.slack)
-            places = [weights[name] for name in ("emit_mix", "emit_attention", "emit_read")]
-            coefficients = _spread(fit.coefficients, used, sum(place.numel() for place in places))
-            for place, part in zip(places, coefficients.split([place.numel() for place in places]), strict=True):
-                place.copy_(part)
+            coefficients = _spread(fit.coefficients, used, terms.shape[-1])
+            for name in ("emit_mix", "emit_attention", "emit_read"):
+                size = weights[name].numel()
+                weights[name], coefficients = coefficients[:size], coefficients[size:]
         model.to(self.objective.dtype)
         self.theta = torch.cat([weight.flatten() for weight in weights.values()]).to(self.theta)
         self.step += 1
@@ -313,10 +317,8 @@ class LayerwiseRun:
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """What is emitted with this layer the last."""
         width = model.config.width
-        mix, attention = _spread(fit.coefficients, used, width + len(model.products)).split([
-            width,
-            len(model.products),
-        ])
+        coefficients = _spread(fit.coefficients, used, width + len(model.products))
+        mix, attention = coefficients[:width], coefficients[width:]
 
         def emitted(prompt: torch.Tensor) -> torch.Tensor:
             tokens, numbers = self._before(model, weights, prompt)

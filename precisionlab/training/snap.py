@@ -115,6 +115,8 @@ class SnapRun:
 
     def _snapped(self) -> torch.Tensor | None:
         model = self.objective.model
+        if not isinstance(model, Backbone):
+            return None
         model.load_state_dict(self.objective.named(self.theta))
         weights = plain_weights(pruned(extract(model), self.config.threshold), model)
         if weights is None:
