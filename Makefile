@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test nightly fuzz kills lint bench notebooks reports docs clean sanitize
+.PHONY: setup demo test nightly fuzz kills mutants lint bench notebooks reports docs clean sanitize
 
 setup: $(STAMP)
 
@@ -37,6 +37,10 @@ fuzz: setup
 # Training killed at random moments, resumed and compared; `make test` does four of these.
 kills: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill_runs --kills 50
+
+# A line is changed and a test must turn red, again and again; `make test` does none of these.
+mutants: setup
+	$(BIN)/python -m tests.mutations --jobs 2 --out tests/mutations/results.md
 
 lint: setup
 	$(BIN)/ruff check .

@@ -125,7 +125,7 @@ def _step(s: _State) -> _State:
 def _step_by_kernel(s: _State) -> _State:
     from solvers.fused.schulz import newton_schulz_step
 
-    return _advanced(s, *newton_schulz_step(s.problem.A, s.X))
+    return _advanced(s, *newton_schulz_step(cast(torch.Tensor, s.problem.A), s.X))
 
 
 def _advanced(s: _State, X: torch.Tensor, defect: torch.Tensor) -> _State:

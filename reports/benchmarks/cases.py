@@ -12,7 +12,7 @@ import torch
 from precisionlab import measure
 from precisionlab.models.fused import convolution
 from solvers import gradient_descent
-from solvers.fused import householder
+from solvers.fused.householder import solve_by_householder
 from solvers.fused.schulz import newton_schulz_step
 from solvers.newton_schulz import step_matrix
 from solvers.problems import gaussian_problem
@@ -201,7 +201,7 @@ def direct(batch: int, m: int, n: int, *, device: str = "cpu") -> Case:
     return Case(
         operation="direct least squares",
         size=f"B={batch} N={m} D={n}",
-        paths={"fused": lambda: (householder.householder(A, b)[0],), "qr + solve_triangular": by_qr, **drivers},
+        paths={"fused": lambda: (solve_by_householder(A, b)[0],), "qr + solve_triangular": by_qr, **drivers},
         bytes=8.0 * batch * (m * n + m + n + n * n + 6),
         operations=float(batch) * (2 * m * n * n - 2 * n**3 / 3 + 4 * m * n),
         agreement=30 * m * n * U * condition**2,

@@ -1,4 +1,4 @@
-"""Fused float64 kernels as torch custom ops, one family of operations per file.
+"""Fused float64 kernels, one family of operations a file; torch custom ops where a user's graph may call them.
 
 Every operation has an eager reference written in plain torch, and `backend="auto" | "fused" | "eager"` in its public
 function. What makes a call one that the kernels take is decided here, once: `obstacle` names what stands in the way,

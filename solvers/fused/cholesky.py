@@ -28,19 +28,8 @@ def solve_by_cholesky(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, t
     return x, R, measures
 
 
-cholesky = torch.library.custom_op("precisionlab::cholesky", solve_by_cholesky, mutates_args=(), device_types="cpu")
-"""The same for a graph; a call through the dispatcher costs as much again as a small problem."""
-
-
-@cholesky.register_fake
-def _(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    del b
-    batch, _, n = A.shape
-    return A.new_empty(batch, n), A.new_empty(batch, n, n), A.new_empty(5, batch)
-
-
 def cholesky_eager(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The reference, in plain torch; otherwise as `cholesky`."""
+    """The reference, in plain torch; otherwise as `solve_by_cholesky`."""
     G = A.mT @ A
     factor, failed = torch.linalg.cholesky_ex(G, upper=True)
     R = torch.where((failed != 0)[:, None, None], torch.nan, factor)

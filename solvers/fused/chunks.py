@@ -20,7 +20,6 @@ CHUNK_ENTRIES = 1 << 21
 """Entries of a chunk's iterates beyond which it is shortened, for the sake of memory."""
 
 
-@torch.library.custom_op("precisionlab::watched_chebyshev", mutates_args=(), device_types="cpu")
 def watched_chebyshev(
     A: torch.Tensor,
     b: torch.Tensor,
@@ -54,23 +53,6 @@ def watched_chebyshev(
     arguments = plain(A), plain(b), plain(x0), plain(theta), plain(delta)
     launch("chebyshev", *arguments, out, norms, *kept, steps, resumed)
     return out, norms, *kept
-
-
-@watched_chebyshev.register_fake
-def _(
-    A: torch.Tensor,
-    b: torch.Tensor,
-    x0: torch.Tensor,
-    theta: torch.Tensor,
-    delta: torch.Tensor,
-    direction: torch.Tensor,
-    rho: torch.Tensor,
-    steps: int,
-    resumed: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    del A, b, theta, delta, resumed
-    iterates, norms = x0.new_empty(steps + 1, *x0.shape), x0.new_empty(steps, 2, x0.shape[0])
-    return iterates, norms, direction.new_empty(direction.shape), rho.new_empty(rho.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,21 +28,8 @@ def solve_by_householder(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor
     return x, R, measures
 
 
-householder = torch.library.custom_op(
-    "precisionlab::householder", solve_by_householder, mutates_args=(), device_types=("cpu", "cuda")
-)
-"""The same for a graph; a call through the dispatcher costs as much again as a small problem."""
-
-
-@householder.register_fake
-def _(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    del b
-    batch, _, n = A.shape
-    return A.new_empty(batch, n), A.new_empty(batch, n, n), A.new_empty(6, batch)
-
-
 def householder_eager(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The reference, in plain torch; otherwise as `householder`."""
+    """The reference, in plain torch; otherwise as `solve_by_householder`."""
     n = A.shape[-1]
     factor = torch.geqrf(torch.cat([A, b.unsqueeze(-1)], dim=-1))[0][:, : n + 1, :]
     R, c = factor[:, :n, :n].triu(), factor[:, :n, n:]

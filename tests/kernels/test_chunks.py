@@ -144,8 +144,3 @@ def test_a_newton_schulz_step_and_its_defect(kernels, rng, shape):
         assert torch.equal(out[1], defect)
     for lay in (strided, misaligned):
         assert all(map(torch.equal, newton_schulz_step(lay(A), lay(X)), (following, defect)))
-
-
-def test_registered_as_torch_wants(kernels, rng):
-    torch.library.opcheck(watched_chebyshev, (*state(rng, 9, 6, 5), 3, False))
-    torch.library.opcheck(newton_schulz_step, (normal(rng, 9, 6, 5), normal(rng, 9, 5, 6)))

@@ -70,6 +70,15 @@ def test_ratios_below_the_range_are_not_proved_exact():
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_ratio_just_above_a_float_is_not_proved_to_be_at_most_that(method):
+    # The ratio is 1 + 2⁻⁸¹ and some, and a bound of 1 would be below it.
+    b, x = np.array([1.0, 2.0**-40]), np.array([0.0, 2.5 * 2.0**-40])
+    bounds = certify(np.eye(2), b, x, method=method)
+    assert is_enclosed(float(bounds.lower), float(bounds.upper), x.tolist(), [Fraction(v) for v in b.tolist()])
+    assert float(bounds.upper) == math.nextafter(1.0, 2.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_certificates_of_special_answers(method):
     A, b = np.eye(3, 2), np.ones(3)
 

@@ -193,6 +193,14 @@ def test_chunks_change_nothing(generator, monkeypatch):
     assert torch.equal(errors.backward_error(problem.A, problem.b, x), whole)
 
 
+@pytest.mark.parametrize("size", [2.0**k for k in (-70, -61, -59, -30, -12, -6, -4, 0, 6, 30)])
+def test_backward_error_of_an_answer_of_any_size_beside_its_residual(size, generator):
+    A, b, x = (torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((6, 3), (6,), (3,)))
+    x = x * size
+    expected, _, _ = measures(A, b, x)
+    assert abs(float(errors.backward_error(A, b, x)) / expected - 1) <= tolerance(6, 3, torch.float64)
+
+
 def test_a_difference_in_the_last_bit_is_measured():
     x_ref = torch.tensor([1.0, 2.0], dtype=torch.float64)
     x = torch.tensor([1.0, 2.0 + 2.0**-51], dtype=torch.float64)

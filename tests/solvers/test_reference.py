@@ -54,6 +54,16 @@ def test_exact_solution_satisfies_the_normal_equations(generator):
         assert abs(Fraction(h) + Fraction(low) - x) <= u * u * abs(x)
 
 
+def test_columns_as_near_to_dependence_as_integers_of_53_bits_can_be():
+    # Neighbours in Fibonacci's sequence: the determinant is −1, and κ about 1e32.
+    f = [0.0, 1.0]
+    while f[-1] + f[-2] < 2.0**53:
+        f.append(f[-1] + f[-2])
+    A, b = np.array([[f[-1], f[-2]], [f[-2], f[-3]]]), np.array([1.0, 0.0])
+    sign = round((-1) ** len(f))
+    np.testing.assert_array_equal(reference.solve(A, b), [sign * f[-3], -sign * f[-2]])
+
+
 @pytest.mark.parametrize("exponents", [(-1000, -1000), (1000, 1000), (-900, 900), (600, -300)])
 def test_extreme_scales(exponents, generator):
     problem = random_problem(6, 3, condition=1e6, residual=1.0, generator=generator)
