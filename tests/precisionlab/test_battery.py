@@ -5,7 +5,9 @@ import torch
 from hypothesis import settings
 
 import precisionlab
+import solvers
 from precisionlab.runs import zoo
+from solvers import errors, reference
 from solvers.problems import random_problem
 from solvers.testing import SolverCheckFailed, check_solver
 
@@ -22,7 +24,12 @@ LARGEST = {
     "gated-conv/explicit-gradient": 8.0,
     "gated-conv/gradient-descent-8": 8.0,
     "linear-attention/heavy-ball": 10.0,
+    "equivariant-attention/explicit-gradient": 8.0,
+    "equivariant-attention/newton-schulz": 1e9,
 }
+
+ONCE = {"equivariant-attention/end-to-end", "equivariant-attention/end-to-end-1e3"}
+"""Applied once, they answer for the spectra that they were trained on and say MAX_ITERATIONS elsewhere."""
 
 SOFTMAX = "softmax/explicit-gradient"
 """Shipped to be measured: what it emits is off by a fifth, and it solves nothing."""
@@ -36,7 +43,27 @@ def test_learned_solver_passes(name):
 
 
 def test_the_table_has_every_shipped_solver_but_softmax():
-    assert {*LARGEST, SOFTMAX} == set(zoo.names())
+    assert {*LARGEST, *ONCE, SOFTMAX} == set(zoo.names())
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (9, 2), (160, 40), (1000, 20)])
+@pytest.mark.parametrize("residual", [0.0, 1.0])
+def test_one_application_answers_as_qr_does_for_any_size(m, n, residual):
+    problem = random_problem(
+        m,
+        n,
+        condition=1e3,
+        residual=residual if m > n else 0.0,
+        batch=(40,),
+        generator=torch.Generator().manual_seed(0),
+    )
+    exact = tuple(torch.as_tensor(part) for part in reference.solve_exact(problem.A, problem.b))
+    solver = precisionlab.load_solver("equivariant-attention/end-to-end-1e3")
+    learned, qr = (
+        torch.as_tensor(errors.forward_error(each.solve(problem.A, problem.b).x, exact)).median()
+        for each in (solver, solvers.get("qr"))
+    )
+    assert learned <= 5 * qr
 
 
 def test_softmax_is_refused_and_claims_no_more_than_it_has():
