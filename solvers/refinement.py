@@ -7,9 +7,9 @@ Iteration (mode "augmented", Björck): r and x together solve r + A x = b, Aᵀr
     Mode "residual": x ← x + solve(A, b − A x), the residual in twice the working precision and the corrections by the
     solver itself. It asks nothing of A's factors, and gains where the problem is nearly consistent.
 Convergence: linear, with the factor c u κ (augmented), whatever the residual.
-Stopping: a correction, not the first, is below u of x in norm: x is at rest. Or two in a row have not halved the
-    smallest so far; x then stands if it has moved from the first answer by 8 times the last correction or more, which
-    makes it the better one, and is otherwise the first answer again.
+Stopping: a correction, not the first, is below u/2 of x in norm: x is at rest. Or one is not half of the one
+    before; x then stands if it has moved from the first answer by 8 times the last correction or more, which makes it
+    the better one, and is otherwise the first answer again.
 Error: where x comes to rest, 2 u ‖x‖ (in float64 without exception to κ = 1e8, whatever the residual). Elsewhere no
     more than the first answer's, or the solver's documented error. Where κ u > 1/(8 max(m, n)) the factors are as good
     as none: nothing is corrected.
@@ -42,8 +42,6 @@ Mode = Literal["augmented", "residual"]
 Correction = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """(f (B, m), g (B, n)) → (δx (B, n), δr (B, m)) with about δr + A δx = f and Aᵀδr = g."""
 
-PATIENCE = 2
-"""Corrections in a row that do not halve the smallest so far; a refinement far from normal grows before it falls."""
 _MOVED = 8.0
 _MARGIN = 4.0
 """How far below the limit of the rank rule κ must be, for corrections to shrink."""
@@ -57,8 +55,7 @@ class Refining(NamedTuple):
     r: torch.Tensor
     r_low: torch.Tensor
     first: torch.Tensor  # the answer that the refinement began with
-    smallest: torch.Tensor  # correction so far, but for the first
-    idle: torch.Tensor  # corrections since it was halved
+    change: torch.Tensor  # the last correction's norm
     taken: torch.Tensor
     settled: torch.Tensor
 
@@ -68,7 +65,7 @@ def unrefined(x: torch.Tensor, rows: int) -> Refining:
     x = x.double()
     nothing = torch.zeros_like(x[:, 0])
     r, count = x.new_zeros(len(x), rows), nothing.to(torch.int64)
-    return Refining(x, torch.zeros_like(x), r, r, x, nothing + float("inf"), count, count, nothing > 0)
+    return Refining(x, torch.zeros_like(x), r, r, x, nothing, count, nothing > 0)
 
 
 def refined(
@@ -81,7 +78,7 @@ def refined(
         A: matrices, (B, m, n), float64.
         b: right-hand sides, (B, m), float64.
         correction: solves the augmented system about.
-        unit: a correction of this, relative to x, is rest.
+        unit: u; a correction of half of it, relative to x, is rest.
         most: corrections, the last of which settles it.
 
     Returns:
@@ -92,11 +89,11 @@ def refined(
     dx, dr = (part.double() for part in correction(f, -dd.matvec(A.mT, r).hi))
     change, usable = norm(dx), torch.isfinite(dx).all(dim=-1) & torch.isfinite(dr).all(dim=-1)
     x, r = _added(x, torch.where(usable[:, None], dx, 0.0)), _added(r, torch.where(usable[:, None], dr, 0.0))
-    # The first correction sees no r, of which the error may be the larger part: it is no measure.
-    first = s.taken == 0
-    idle = torch.where(first | (change < s.smallest / 2), 0, s.idle + 1)
-    rest = ~first & (change <= unit * norm(x.hi))
-    settled = rest | (idle >= PATIENCE) | (s.taken + 1 >= most) | ~usable
+    # The first correction sees no r, of which the error may be the larger part: the second may be larger.
+    first, second = s.taken == 0, s.taken == 1
+    stalls = ~(first | second | (change < s.change / 2))
+    rest = ~first & (change <= unit / 2 * norm(x.hi))
+    settled = rest | stalls | (s.taken + 1 >= most) | ~usable
     # An x that moved by more than it is unsure of is nearer to the solution than where it came from.
     better = usable & (rest | (_MOVED * change <= norm(x.hi - s.first)))
     back = settled & ~better
@@ -106,8 +103,7 @@ def refined(
         r=r.hi,
         r_low=r.lo,
         first=s.first,
-        smallest=torch.where(first, s.smallest, torch.minimum(s.smallest, change)),
-        idle=idle,
+        change=change,
         taken=s.taken + 1,
         settled=settled,
     )

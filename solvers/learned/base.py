@@ -16,6 +16,7 @@ Alone and control: with `refinement=None` every digit of x is Φ's: nothing is c
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import update_wrapper
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -240,13 +241,13 @@ def in_dtype(step: Step, dtype: torch.dtype) -> Step:
         dtype: to compute in.
 
     Returns:
-        The step; it answers in the dtype of its first argument.
+        The step, with its attributes; it answers in the dtype of its first argument.
     """
 
     def rounded(A: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         return step(A.to(dtype), *(part.to(dtype) for part in rest)).to(A.dtype)
 
-    return rounded
+    return update_wrapper(rounded, step)
 
 
 def near_one(A: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:

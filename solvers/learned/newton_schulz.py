@@ -144,7 +144,7 @@ class LearnedNewtonSchulz(LearnedSolver):
             d = f - matvec(A, dx)
             return dx, d - rmatvec(X, rmatvec(A, d) - g)
 
-        unit, most = torch.finfo(torch.float64).eps / 4, self.refinement or 0
+        unit, most = torch.finfo(torch.float64).eps / 2, self.refinement or 0
         refining = refined(s.memory.refining, A, s.problem.b, correction, unit=unit, most=most)
         return refining.x, s.memory._replace(refining=refining)
 

@@ -1,4 +1,7 @@
-"""The learned gradient, refined, reaches a floor below true gradient descent's own, whatever the scale of A and b."""
+"""The learned gradient, refined, reaches a floor below true gradient descent's own, whatever the scale of A and b.
+
+That is the refinement's doing; what the model itself reaches is in `test_alone`.
+"""
 
 import pytest
 import torch
@@ -41,5 +44,6 @@ def test_without_refinement_it_is_not() -> None:
         "linear-attention/explicit-gradient", max_iterations=STEPS, tolerance=0.0, refinement=None
     )
     learned = floor(problem, solver.solve(problem.A, problem.b).x)
-    print(f"unrefined {learned:.1e}, true {floor(problem, descended(problem)):.1e}")
-    assert learned >= 10 * floor(problem, descended(problem))
+    true = floor(problem, descended(problem))
+    print(f"unrefined {learned:.1e}, true {true:.1e}")
+    assert 10 * true <= learned <= (16 * 2.0**-53 * 5.0**2) ** 2
