@@ -25,7 +25,7 @@ import torch
 from solvers import fused
 from solvers._core.arrays import require_choice
 from solvers._core.rank import deficient_factor, rank_limit
-from solvers._core.scaling import exponent, ldexp, ordinary, out_of_range
+from solvers._core.scaling import exponent, ldexp, out_of_range
 from solvers._core.triangular import residual_norm
 from solvers.fused import BACKENDS, Backend
 from solvers.fused.householder import householder_eager, solve_by_householder
@@ -70,8 +70,8 @@ class QR(Solver):
             odd = out_of_range(size, least, residual, b, x) | (largest > _GRADED * smallest)
             if bool(odd.any()):
                 x[odd], bad[odd], condition[odd] = _careful(A[odd], b[odd], self.backend)
-            # Where A is deficient x is large, and its rounding larger than what no x reaches.
-            again = odd | bad | ~ordinary(residual)
+            # Where A is deficient x is large, where it is scaled back it may be subnormal: its rounding then shows.
+            again = odd | bad | (residual == 0)
             residual[again] = residual_norm(A[again], b[again], x[again])
             status[bad] = int(Status.RANK_DEFICIENT)
         trace = x[None] if record else None
@@ -98,7 +98,7 @@ def _factored(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch
 
 
 def _careful(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Solutions, which matrices are deficient, and κ, by columns scaled by powers of two, rows and columns sorted."""
+    """The same by columns scaled by powers of two, rows and columns sorted: x, what is deficient, and κ."""
     sizes = A.abs()
     rows, columns = sizes.amax(dim=-1), sizes.amax(dim=-2)
     # A row of zeros is in place anywhere. Problems that are here for their range keep their order, and so the bits that

@@ -123,13 +123,6 @@ def empty_result(A: torch.Tensor, record: bool) -> LstsqResult:
 
 
 def to_numpy(tensor: torch.Tensor) -> npt.NDArray[np.generic]:
-    """A tensor as an array of its own memory.
-
-    Args:
-        tensor: any tensor.
-
-    Returns:
-        The same values and dtype.
-    """
-    array: npt.NDArray[np.generic] = tensor.detach().cpu().numpy().copy()
+    """A tensor as an array, of the same memory where that is the CPU's."""
+    array: npt.NDArray[np.generic] = tensor.numpy(force=True)
     return array

@@ -170,7 +170,7 @@ class ProductSolver(Solver):
 
 def _finished(A: Matrix, b: torch.Tensor, result: LstsqResult, batch: list[int], *, as_numpy: bool) -> LstsqResult:
     """A flat result in the caller's family and batch shape: no silent NaN in it, and with a residual norm."""
-    x, status = torch.as_tensor(result.x), torch.as_tensor(result.status).to(torch.int64)
+    x, status = torch.as_tensor(result.x), torch.as_tensor(result.status, dtype=torch.int64)
     residual = residual_norm(A, b, x) if result.residual_norm is None else torch.as_tensor(result.residual_norm)
     if not math.isfinite(float(x.sum())):
         finite = torch.isfinite(x).all(dim=-1)
@@ -185,7 +185,7 @@ def _finished(A: Matrix, b: torch.Tensor, result: LstsqResult, batch: list[int],
     return LstsqResult(
         x=shaped(x, n),
         status=shaped(status),
-        iterations=shaped(torch.as_tensor(result.iterations).to(torch.int64)),
+        iterations=shaped(torch.as_tensor(result.iterations, dtype=torch.int64)),
         residual_norm=shaped(residual),
         condition=None if condition is None else shaped(condition),
         trace=None if trace is None else shaped(trace, n, before=(len(trace),)),

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 
 from solvers._core.rank import rank_limit
-from solvers._core.scaling import exponent, ldexp
+from solvers._core.scaling import all_ordinary, exponent, ldexp, power_below
 from solvers.result import LstsqResult, Status
 from solvers.solver import Promise, Solver
 
@@ -37,33 +37,48 @@ class SVD(Solver):
         del x0
         m, n = A.shape[-2:]
         limit = rank_limit(m, n, A.dtype)
-        x, s = _least_norm(A, b, exponent(A, -2) if m >= n else _overall(A), 1 / limit)
-        condition = s[:, 0] / s[:, -1]
-        condition = torch.where(torch.isnan(condition), float("inf"), condition)
-        short = ~(condition < limit)
-        status = torch.where(short, int(Status.RANK_DEFICIENT), int(Status.CONVERGED))
-        if m >= n and bool(short.any()):
-            x[short] = _least_norm(A[short], b[short], _overall(A[short]), 1 / limit)[0]
+        sizes = A.abs().amax(dim=-2)
+        if not (all_ordinary(sizes) and all_ordinary(b.abs().amax(dim=-1))):
+            x, s = _in_exponents(A, b, exponent(A, -2) if m >= n else _overall(A), 1 / limit)
+        elif m >= n:
+            unit = power_below(sizes)
+            x, s = _least_norm(A / unit.unsqueeze(-2), b, 1 / limit)
+            x /= unit
+        else:
+            x, s = _least_norm(A, b, 1 / limit)
+        # LAPACK has a zero of either sign.
+        condition = torch.nan_to_num(s[:, 0] / s[:, -1].abs(), nan=torch.inf, posinf=torch.inf)
+        status = torch.zeros(len(A), dtype=torch.int64, device=A.device)
+        if not float(condition.amax()) < limit:
+            short = ~(condition < limit)
+            status[short] = int(Status.RANK_DEFICIENT)
+            if m >= n:
+                x[short] = _in_exponents(A[short], b[short], _overall(A[short]), 1 / limit)[0]
         trace = x[None] if record else None
         return LstsqResult(x=x, status=status, iterations=torch.zeros_like(status), condition=condition, trace=trace)
 
 
 def _overall(A: torch.Tensor) -> torch.Tensor:
-    """The exponents that scale A as a whole, (B, n)."""
-    return exponent(A, (-2, -1)).unsqueeze(-1).expand(-1, A.shape[-1])
+    """The exponents that scale A as a whole, (B, 1)."""
+    return exponent(A, (-2, -1)).unsqueeze(-1)
 
 
-def _least_norm(
+def _in_exponents(
     A: torch.Tensor, b: torch.Tensor, columns: torch.Tensor, cutoff: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Minimum-norm solutions over s_j > cutoff s₁ of A · diag(2^(−columns)), in the units of A, and its s."""
+    """`_least_norm` of A · diag(2^(−columns)) and b of any size, solutions in the units of A."""
     right = exponent(b, -1).unsqueeze(-1)
-    matrix, rhs = ldexp(A, -columns.unsqueeze(-2)), ldexp(b, -right).unsqueeze(-1)
+    x, s = _least_norm(ldexp(A, -columns.unsqueeze(-2)), ldexp(b, -right), cutoff)
+    return ldexp(x, right - columns), s
+
+
+def _least_norm(A: torch.Tensor, b: torch.Tensor, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Minimum-norm solutions over the singular values s_j > cutoff s₁, (B, n), and all singular values, falling."""
+    rhs = b.unsqueeze(-1)
     if A.device.type == "cpu":
-        answer = torch.linalg.lstsq(matrix, rhs, rcond=cutoff, driver="gelsd")
-        solution, s = answer.solution, answer.singular_values
-    else:
-        U, s, Vh = torch.linalg.svd(matrix, full_matrices=False)
-        keep = s > cutoff * s[:, :1]
-        solution = Vh.mT @ torch.where(keep, (U.mT @ rhs).squeeze(-1) / torch.where(keep, s, 1.0), 0.0).unsqueeze(-1)
-    return ldexp(solution.squeeze(-1), right - columns), s
+        answer = torch.linalg.lstsq(A, rhs, rcond=cutoff, driver="gelsd")
+        return answer.solution.squeeze(-1), answer.singular_values
+    U, s, Vh = torch.linalg.svd(A, full_matrices=False)
+    keep = s > cutoff * s[:, :1]
+    weights = torch.where(keep, (U.mT @ rhs).squeeze(-1) / torch.where(keep, s, 1.0), 0.0)
+    return (Vh.mT @ weights.unsqueeze(-1)).squeeze(-1), s

@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 
 from solvers._core.operators import Matrix, Operator
-from solvers._core.scaling import ldexp, scale_columns
+from solvers._core.scaling import ldexp, power_below, scale_columns
 from solvers.result import LstsqResult, Status
 
 
@@ -39,9 +39,7 @@ def condition_of(R: torch.Tensor, *, columnwise: bool = True) -> torch.Tensor:
         (B,); inf where a pivot is zero, the inverse overflows, or R is not finite.
     """
     upper = R.triu()
-    largest = upper.abs().amax(dim=-2, keepdim=True)
-    # Quotients by powers of two, 0/0 = NaN for a zero column.
-    scaled = upper / (largest / (2 * torch.frexp(largest).mantissa)) if columnwise else upper
+    scaled = upper / power_below(upper.abs().amax(dim=-2, keepdim=True)) if columnwise else upper
     eye = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
     inverse = torch.linalg.solve_triangular(scaled, eye, upper=True)
     kappa = _frobenius(scaled) * _frobenius(inverse)

@@ -83,6 +83,11 @@ def exponent(values: torch.Tensor, dims: int | tuple[int, ...]) -> torch.Tensor:
     return torch.frexp(largest.double())[1].to(torch.int64)
 
 
+def power_below(sizes: torch.Tensor) -> torch.Tensor:
+    """The powers of two 2^e <= size < 2^(e+1), as numbers; NaN for 0."""
+    return sizes / (2 * torch.frexp(sizes).mantissa)
+
+
 def power_of_two(e: torch.Tensor) -> torch.Tensor:
     """2^e, put together from its bits: `torch.ldexp` goes through a rounded power in float32.
 
