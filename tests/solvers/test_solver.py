@@ -1,5 +1,8 @@
 """The interface: what goes in, what comes out, and what is refused, for every solver alike."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -239,6 +242,25 @@ def test_names_and_repr(generator):
     assert "3 CONVERGED" in repr(result)
     assert "3 CONVERGED" in result._repr_html_()
     assert bool(result.converged.all())
+
+
+def test_what_a_user_leaves_out_is_filled_in(generator):
+    problem = random_problem(6, 3, condition=2.0, residual=1.0, batch=(2, 2), generator=generator)
+    result = OneStep().solve(problem.A.numpy(), problem.b.numpy(), x0=problem.x.numpy())
+    assert result.condition is None
+    assert result.status.dtype == result.iterations.dtype == np.int64
+    expected = np.linalg.norm(problem.b.numpy() - (problem.A.numpy() @ result.x[..., None])[..., 0], axis=-1)
+    np.testing.assert_allclose(result.residual_norm, expected, rtol=tolerance(6, 3, torch.float64))
+
+
+def test_one_import_is_enough():
+    code = (
+        "import sys, solvers; assert not {'mpmath', 'hypothesis', 'pandas'} & set(sys.modules)\n"
+        "for room in ('certify', 'errors', 'problems', 'reference', 'testing'):\n"
+        "    assert getattr(solvers, room).__name__ == f'solvers.{room}' and room in dir(solvers)\n"
+        "assert not hasattr(solvers, 'rooms')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_no_graph_and_no_autocast(generator):
