@@ -15,7 +15,6 @@ Initialisation. Weights are N(0, 1/fan-in), but for what a mixer's `initial` say
 telling token 0 from the rows is what the model must learn first (see docs/precision.md).
 """
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -137,6 +136,21 @@ class Backbone(nn.Module):
 
         Returns:
             (B, E), or (B, T, E) where every token emits.
+        """
+        prompt = self.arranged(prompt)
+        emitted = self._once(prompt)
+        for _ in range(self.loops - 1):
+            emitted = self._once(self._replaced(prompt, emitted))
+        return emitted
+
+    def arranged(self, prompt: torch.Tensor) -> torch.Tensor:
+        """The prompt as the layers are shown it.
+
+        Args:
+            prompt: (B, T, F).
+
+        Returns:
+            The same, its first token behind the others where the configuration says so.
 
         Raises:
             ValueError: If the prompt's shape does not fit.
@@ -144,11 +158,34 @@ class Backbone(nn.Module):
         features = self.shape.in_features
         if prompt.dim() != 3 or prompt.shape[-1] != features:
             raise ValueError(f"prompt: got shape {tuple(prompt.shape)}, want (batch, tokens, {features})")
-        if self.config.first_last:
-            prompt = prompt.roll(-1, dims=1)
-        emitted = self._once(prompt)
-        for _ in range(self.loops - 1):
-            emitted = self._once(self._replaced(prompt, emitted))
+        return prompt.roll(-1, dims=1) if self.config.first_last else prompt
+
+    def tokens(self, prompt: torch.Tensor) -> Iterator[torch.Tensor]:
+        """What stands in the tokens on the way through the layers, once.
+
+        Args:
+            prompt: (B, T, F), arranged.
+
+        Yields:
+            Tokens after the read-in and after every layer, (B, T, w); after the last of those alone that are read.
+        """
+        x = self.read_in(prompt) + self._positions(prompt.shape[1])
+        yield x
+        norms: Iterator[nn.Module] = iter(self.norms)
+        plain = nn.Identity()
+        for layer, mixer in enumerate(self.mixers):
+            readers = self.readers if mixer is self.mixers[-1] else slice(None)
+            mixed = mixer(next(norms, plain)(x), readers)
+            x = x[:, readers] + mixed if self.config.residual else mixed
+            if self.perceptrons:
+                hidden = self.perceptrons[layer](next(norms, plain)(x))
+                x = x + hidden if self.config.residual else hidden
+            yield x
+
+    def _once(self, prompt: torch.Tensor) -> torch.Tensor:
+        *_, x = self.tokens(prompt)
+        x = self.norms[-1](x) if self.norms else x
+        emitted: torch.Tensor = self.read_out(x if self.shape.every_token else x[:, 0])
         return emitted
 
     def _replaced(self, prompt: torch.Tensor, iterate: torch.Tensor) -> torch.Tensor:
@@ -156,19 +193,6 @@ class Backbone(nn.Module):
         place = 0 if self.config.reads == "first" else -1
         token = torch.cat([iterate, prompt[:, place, iterate.shape[-1] :]], dim=-1).unsqueeze(1)
         return torch.cat([token, prompt[:, 1:]] if place == 0 else [prompt[:, :-1], token], dim=1)
-
-    def _once(self, prompt: torch.Tensor) -> torch.Tensor:
-        x = self.read_in(prompt) + self._positions(prompt.shape[1])
-        norms: Iterator[nn.Module] = iter(self.norms) if self.norms else itertools.repeat(nn.Identity())
-        for layer, mixer in enumerate(self.mixers):
-            readers = self.readers if mixer is self.mixers[-1] else slice(None)
-            mixed = mixer(next(norms)(x), readers)
-            x = x[:, readers] + mixed if self.config.residual else mixed
-            if self.perceptrons:
-                hidden = self.perceptrons[layer](next(norms)(x))
-                x = x + hidden if self.config.residual else hidden
-        emitted: torch.Tensor = self.read_out(next(norms)(x if self.shape.every_token else x[:, 0]))
-        return emitted
 
     def _positions(self, tokens: int) -> torch.Tensor:
         if self.config.positions == "token-type":

@@ -12,15 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch.nn.utils import parameters_to_vector
 
 import precisionlab
+from precisionlab.inspect import numerical_rank, spectrum
 from precisionlab.precision import environment, math_flags
 from precisionlab.reporting import Figure, Table, Text, write_page
-from precisionlab.runs import Run
-from precisionlab.training import Objective
-from precisionlab.training.objective import Stream
-from precisionlab.training.scaled_system import scales
 
 NAMES = ("linear-attention/explicit-gradient", "gated-conv/explicit-gradient")
 RESIDUALS = 0.6
@@ -30,26 +26,6 @@ SOFT, SQUARED = 1e-4, 2.0**-26
 DRAWN = 200
 """Points of a curve."""
 COMMAND = "python reports/jacobian-spectrum/study.py"
-
-
-def spectrum(run: Run, residuals: float = RESIDUALS) -> torch.Tensor:
-    """Singular values of the Jacobian with its columns at unit length.
-
-    Args:
-        run: A trained model.
-        residuals: Of the batch, as a multiple of the number of parameters P.
-
-    Returns:
-        min(R, P) values, falling, relative to the first.
-    """
-    experiment = run.experiment
-    objective = Objective(experiment.model, experiment.task, dtype=torch.float64, device="cpu", seed=0)
-    theta = parameters_to_vector(run.model.parameters()).detach()
-    problems = round(residuals * objective.parameters) // objective.outputs
-    jacobian = objective.jacobian(theta, objective.batch(Stream.TEST, size=problems))
-    lengths = torch.linalg.vector_norm(jacobian, dim=0)
-    values: torch.Tensor = torch.linalg.svdvals(jacobian / scales(lengths, float(lengths.max())))
-    return values / values[0]
 
 
 def measured(name: str, values: torch.Tensor, parameters: int) -> dict[str, str | int]:
@@ -63,7 +39,7 @@ def measured(name: str, values: torch.Tensor, parameters: int) -> dict[str, str 
     Returns:
         How many values there are, and how many of them are above each mark.
     """
-    rank = int((values > max(len(values), parameters) * torch.finfo(values.dtype).eps).sum())
+    rank = numerical_rank(values, parameters)
     return {
         "model": name,
         "parameters": parameters,
@@ -133,7 +109,7 @@ def main() -> None:
     with math_flags():
         for name in NAMES:
             run = precisionlab.load(name)
-            values = spectrum(run)
+            values = spectrum(run, residuals=RESIDUALS)
             rows.append(measured(name, values, run.card.parameters))
             places = sorted({round(i * (len(values) - 1) / (DRAWN - 1)) for i in range(DRAWN)})
             curves += [{"model": name, "place": i + 1, "value": float(values[i])} for i in places]
