@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt $(shell find kernels -type f)
 demo: setup
 	rm -rf runs/demo
 	$(BIN)/precisionlab train linear-attention/explicit-gradient --run-dir runs/demo
-	$(BIN)/precisionlab report runs/demo gradient-descent qr reference --iterations 200 --problems 4096 --out reports/demo
+	$(BIN)/precisionlab report runs/demo gradient-descent qr reference --iterations 200 --out build/demo
 
 # One process a core, each of one thread: two torch processes of two threads each would wait for one another.
 test: setup
@@ -48,9 +48,9 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# Every page of reports/ and the page that lists them, from saved results: nothing is measured again.
+# Every page of reports/ and the page that lists them, from saved results: nothing is measured.
 reports: setup
-	$(BIN)/python -m precisionlab.reporting reports
+	$(BIN)/python reports/rebuild.py
 
 # Every notebook from a fresh kernel, two at a time, outputs written back; each takes less than two minutes on one core.
 notebooks: setup

@@ -2,9 +2,9 @@
 
 from precisionlab.experiments import Experiment
 from precisionlab.experiments import names as experiments
-from precisionlab.measure import report
 from precisionlab.models import ModelConfig, mixer
-from precisionlab.runs import Card, Cell, Run, grid, load, load_solver, solver, train
+from precisionlab.report import Report, report
+from precisionlab.runs import Card, Cell, Run, grid, load, load_control, load_solver, solver, train
 from precisionlab.tasks import Example, task
 from precisionlab.training import phase
 
@@ -14,10 +14,12 @@ __all__ = [
     "Example",
     "Experiment",
     "ModelConfig",
+    "Report",
     "Run",
     "experiments",
     "grid",
     "load",
+    "load_control",
     "load_solver",
     "mixer",
     "phase",

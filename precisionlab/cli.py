@@ -328,14 +328,19 @@ def grid(file: Path, out: Path | None, address: str | None, processes: int | Non
 @click.argument("entries", nargs=-1, required=True, metavar="NAME_OR_RUN...", shell_complete=_completed("solvers"))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The report's directory.")
 @click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="Of each solver.")
-@click.option("--problems", type=click.IntRange(min=1), default=None, help="How many fresh problems; 4,096 by default.")
-@click.option("--title", help="Heading of the page.")
+@click.option("--problems", metavar="COUNT|FILE.npz", help="Fresh problems, 4,096 by default, or A, b, x0 of a file.")
+@click.option("--title", help="Heading of the page; its conclusion by default.")
 @with_plugins
-def report(entries: Sequence[str], out: Path, iterations: int, problems: int | None, title: str | None) -> None:
-    """Report error against iteration of checkpoints, runs and solvers."""
+def report(entries: Sequence[str], out: Path, iterations: int, problems: str | None, title: str | None) -> None:
+    """Report error against iteration of checkpoints, runs and solvers.
+
+    A learned solver is shown three times: itself, its model alone, and its control around the exact step. A name may
+    carry options: cgls:tolerance=1e-8.
+    """
     import precisionlab
 
-    written = precisionlab.report(entries, out=out, problems=problems, iterations=iterations, title=title)
+    given = int(problems) if problems is not None and problems.lstrip("-").isdigit() else problems
+    written = precisionlab.report(entries, out=out, problems=given, iterations=iterations, title=title)
     click.echo(written.conclusion)
     click.echo(f"in {written.page}")
 

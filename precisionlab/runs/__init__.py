@@ -2,7 +2,7 @@
 
 from precisionlab.runs.directory import CONFIG, ENVIRONMENT, Occupied, RunDirectory
 from precisionlab.runs.grid import Cell, grid
-from precisionlab.runs.loading import load, load_solver, solver
+from precisionlab.runs.loading import load, load_control, load_solver, solver
 from precisionlab.runs.run import Card, Run, RunConfig
 from precisionlab.runs.training import again, train
 
@@ -18,6 +18,7 @@ __all__ = [
     "again",
     "grid",
     "load",
+    "load_control",
     "load_solver",
     "solver",
     "train",

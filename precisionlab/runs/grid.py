@@ -91,11 +91,16 @@ class Cell:
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
-        told = "".join(f", {name} = {value}" for name, value in self._labels.items())
+        told = "".join(f", {name} = {value}" for name, value in self._labelled.items())
         return f"{self.config.experiment.name}, seed {self.seed}{told}"
 
     @property
-    def _labels(self) -> Mapping[str, Label]:
+    def named(self) -> Row:
+        """The first columns of its row."""
+        return {"key": self.key, "experiment": self.config.experiment.name, "seed": self.seed, **self._labelled}
+
+    @property
+    def _labelled(self) -> Mapping[str, Label]:
         return self.settings if self.labels is None else self.labels
 
 
@@ -146,7 +151,7 @@ def grid(
                     done = sum(_ended(rows.get(key)) for key in keys)
                     how = f"test MSE {rows[cell.key]['test_mse']:.1e}" if fault is None else fault
                     print(f"{done}/{len(cells)} {cell}: {how}", file=sys.stderr, flush=True)
-    return pd.DataFrame([{**_named(cell), **rows[cell.key]} for cell in cells])
+    return pd.DataFrame([{**cell.named, **rows[cell.key], **cell.named} for cell in cells])
 
 
 def saved(table: str | Path) -> dict[str, Row]:
@@ -169,14 +174,10 @@ def _ended(row: Row | None) -> bool:
     return row is not None and not str(row["ended"]).startswith("failed")
 
 
-def _named(cell: Cell) -> Row:
-    return {"key": cell.key, "experiment": cell.config.experiment.name, "seed": cell.seed, **cell._labels}
-
-
 def _row(cell: Cell, table: Path, fault: str | None) -> Row:
     """What a run came to; its environment is added to the table's."""
     directory = _directory(cell, table)
-    row = {**_named(cell), "parameters": cell.config.experiment.parameters, "test_mse": float("nan")}
+    row = {**cell.named, "parameters": cell.config.experiment.parameters, "test_mse": float("nan")}
     row |= {"target_mean_square": _target_mean_square(cell.config.experiment), "attempts": 0, "seconds": 0.0}
     if fault is not None:
         return row | {"ended": f"failed: {fault}", "environment": "", "directory": ""}

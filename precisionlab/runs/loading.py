@@ -3,14 +3,19 @@
 import inspect
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import solvers
 from precisionlab.config import kind_of, near_miss
+from precisionlab.precision import DTYPES
 from precisionlab.runs import zoo
 from precisionlab.runs.directory import RunDirectory
 from precisionlab.runs.run import Run
 from precisionlab.tasks import SolverTask
+from solvers.learned.base import in_dtype
 from solvers.solver import Solver
+
+_ORIGINS: WeakKeyDictionary[Solver, tuple[Run, dict[str, Any]]] = WeakKeyDictionary()
 
 
 def load(name_or_run_dir: str | Path) -> Run:
@@ -58,7 +63,43 @@ def load_solver(name_or_run_dir: str | Path | Run, **options: Any) -> Solver:
             raise ValueError(f"unknown option {option!r} of {run.card.name}: {near_miss(option, known)}")
     solver_class: type[Any] = task.solver_class
     learned: Solver = solver_class(task.step(run.model), name=run.card.name, **options)
+    _ORIGINS[learned] = run, options
     return learned
+
+
+def load_control(name_or_run_dir: str | Path | Run, **options: Any) -> Solver:
+    """The control of a learned solver: the step as its formula has it in the model's place, all else alike.
+
+    Args:
+        name_or_run_dir: What `load` takes, or a run.
+        **options: As `load_solver` takes them.
+
+    Returns:
+        The solver. What the model adds is its difference from this.
+
+    Raises:
+        ValueError: If there is no such run, or its task makes no solver or names no such step.
+    """  # noqa: DOC502 - the first is raised by what this calls
+    run = name_or_run_dir if isinstance(name_or_run_dir, Run) else load(name_or_run_dir)
+    task = solver_task(run)
+    solver_class: type[Any] = task.solver_class
+    step = in_dtype(task.control, DTYPES[run.experiment.dtype])
+    step.__dict__.update(getattr(task.control, "__dict__", {}))  # such as the rows and step size of a descent
+    step.__dict__.update(getattr(task.control, "__dict__", {}))  # such as the rows and step size of a descent
+    control: Solver = solver_class(step, name=f"{run.card.name}, control", **options)
+    return control
+
+
+def origin(made: Solver) -> tuple[Run, dict[str, Any]] | None:
+    """What `load_solver` made a solver of.
+
+    Args:
+        made: Any solver.
+
+    Returns:
+        The run and the options, or None where it was made otherwise.
+    """
+    return _ORIGINS.get(made)
 
 
 def solver(name: str) -> Solver:

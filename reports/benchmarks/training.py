@@ -24,8 +24,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from precisionlab.experiments import get
-from precisionlab.experiments.experiment import Experiment
+from precisionlab.experiments import Experiment, get
 from precisionlab.overrides import override
 from precisionlab.precision import DTYPES, math_flags
 from precisionlab.training import GaussNewton, Objective

@@ -2,18 +2,14 @@
 
     python reports/floors/study.py
 
-Trains each experiment below with each of its seeds, by the recipe it is registered with, and writes the test error, the
-time and how the training ended. What is in the table already is not trained again.
+Trains each experiment below with each of its seeds, by the recipe it is registered with.
 """
-
-from pathlib import Path
 
 import pandas as pd
 
-from precisionlab.precision import environment
-from precisionlab.reporting import Figure, Table, Text, write_page
-from precisionlab.reporting.study import main
-from precisionlab.runs.grid import Cell
+from precisionlab import Cell
+from precisionlab.report import Content, Figure, Study, Table, Text, Trained
+from precisionlab.report.words import counted, format_mse, listed
 
 SEEDS = {
     "linear-attention/explicit-gradient": range(5),
@@ -26,28 +22,34 @@ SEEDS = {
 FLOOR = 1e-28
 
 
-def cells() -> list[Cell]:
-    """The study: each experiment with each of its seeds."""
-    return [Cell(experiment=name, seed=seed) for name, seeds in SEEDS.items() for seed in seeds]
+def title(results: pd.DataFrame) -> str:
+    """How many trainings end at the floor."""
+    reached = int((results["test_mse"] <= FLOOR).sum())
+    return f"{reached} of {counted(len(results), 'training')} end at a test MSE of {FLOOR:.0e} or below"
 
 
-def write(results: pd.DataFrame, out: Path, command: str) -> None:
-    """Write the page.
+def above(results: pd.DataFrame) -> str:
+    """Which do not."""
+    rows = results[~(results["test_mse"] <= FLOOR)].to_dict("records")
+    names = [f"{row['experiment']}, seed {row['seed']} ({format_mse(row['test_mse'])})" for row in rows]
+    return f"Above it: {listed(names)}" if names else "From no start does one end above it"
 
-    Args:
-        results: What `run` returned.
-        out: Its folder.
-        command: What makes it.
-    """
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """Each experiment over its seeds."""
     groups = results.groupby("experiment", sort=False)
-    summary = groups["test_mse"].agg(["median", "min", "max"]).reset_index()
-    summary["seeds"] = groups.size().to_numpy()
-    summary["at the floor"] = groups["test_mse"].apply(lambda errors: int((errors <= FLOOR).sum())).to_numpy()
-    summary["median seconds"] = groups["seconds"].median().to_numpy()
-    reached, total = int(summary["at the floor"].sum()), len(results)
-    write_page(
-        out,
-        title=f"{reached} of {total} trainings of polynomial models end at a test MSE of {FLOOR:.0e} or below",
+    table = groups["test_mse"].agg(["median", "min", "max"])
+    table["seeds"] = groups.size()
+    table["at the floor"] = groups["test_mse"].apply(lambda errors: int((errors <= FLOOR).sum()))
+    table["median seconds"] = groups["seconds"].median()
+    return table.reset_index()
+
+
+def page(results: pd.DataFrame) -> Content:
+    """What the page says."""
+    shown = results[["experiment", "seed", "parameters", "test_mse", "target_mean_square", "seconds", "ended"]]
+    return Content(
+        title=title(results),
         sections=[
             Figure(
                 name="seeds",
@@ -55,7 +57,7 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
                 x="seconds",
                 y="test_mse",
                 series="experiment",
-                title="From random weights to the floor of float64",
+                title=above(results),
                 caption="One point a seed: error on 4,096 fresh problems against training time.",
                 x_label="seconds of training",
                 x_log=True,
@@ -63,30 +65,35 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
                 y_label="test MSE",
             ),
             Table(
-                name="summary",
-                frame=summary,
+                frame=summary(results),
                 title="By experiment",
                 caption="Test MSE of what the model emits, against references above float64.",
                 formats={"median": ".1e", "min": ".1e", "max": ".1e", "median seconds": ".0f"},
             ),
             Table(
-                name="all",
-                frame=results,
+                frame=shown,
                 title="Every seed",
                 formats={"test_mse": ".1e", "target_mean_square": ".2g", "seconds": ".0f"},
             ),
             Text(
-                title="What it means",
-                body="A k-step model is looped: nothing but x₀ is given, its own answer takes x₀'s place, and it is "
-                "judged by the last iterate alone. How training gets here is told in docs/precision.md.",
+                title="What is measured",
+                body="A gradient is emitted once. A k-step model is looped: nothing but x₀ is given, its own answer "
+                "takes x₀'s place, and it is judged by the last iterate alone. How training gets here is told in "
+                "docs/precision.md. Seconds are those of one machine, which other work shared.",
             ),
         ],
         spread="one row a seed, and every seed that was run",
-        config={str(name): [int(seed) for seed in seeds] for name, seeds in groups["seed"]},
-        environment=environment("cpu"),
-        command=command,
     )
 
 
+STUDY = Study(
+    script=__file__,
+    tables={
+        "results": Trained(cells=[Cell(experiment=name, seed=seed) for name, seeds in SEEDS.items() for seed in seeds])
+    },
+    page=page,
+    settings={name: list(seeds) for name, seeds in SEEDS.items()},
+)
+
 if __name__ == "__main__":
-    main(cells, write, script=__file__, description=__doc__)
+    STUDY.main()

@@ -7,38 +7,29 @@ residuals as 0.6 a parameter, with the columns at unit length as Levenberg–Mar
 rank: more residuals than that in a step's batch are enough.
 """
 
-import argparse
-from pathlib import Path
+from functools import cache
 
 import pandas as pd
 import torch
 
 import precisionlab
 from precisionlab.inspect import numerical_rank, spectrum
-from precisionlab.precision import environment, math_flags
-from precisionlab.reporting import Figure, Table, Text, write_page
+from precisionlab.report import Content, Figure, Measured, Study, Table, Text
+from precisionlab.report.words import format_mse, listed, sentence
 
 NAMES = ("linear-attention/explicit-gradient", "gated-conv/explicit-gradient")
-RESIDUALS = 0.6
-"""Of a batch, as a multiple of the number of parameters."""
+RESIDUALS, BATCH = 0.6, 0.5
+"""Of the measurement and of a training step's batch, as multiples of the number of parameters."""
 SOFT, SQUARED = 1e-4, 2.0**-26
 """Of the largest: below the first a direction is slow to follow; below the second, √u, the squared system loses it."""
 DRAWN = 200
 """Points of a curve."""
-COMMAND = "python reports/jacobian-spectrum/study.py"
+CLIFF = 1e3
+"""A fall by this from one singular value to the next, at the rank, is a cliff."""
 
 
-def measured(name: str, values: torch.Tensor, parameters: int) -> dict[str, str | int]:
-    """A row of the table.
-
-    Args:
-        name: Of the model.
-        values: What `spectrum` returned.
-        parameters: The model's.
-
-    Returns:
-        How many values there are, and how many of them are above each mark.
-    """
+def row(name: str, values: torch.Tensor, parameters: int) -> dict[str, str | int | float]:
+    """How many values there are, how many of them are above each mark, and how they fall at the rank."""
     rank = numerical_rank(values, parameters)
     return {
         "model": name,
@@ -47,22 +38,51 @@ def measured(name: str, values: torch.Tensor, parameters: int) -> dict[str, str 
         "stiff": int((values > SOFT).sum()),
         "seen squared": int((values > SQUARED).sum()),
         "rank": rank,
+        "last": float(values[rank - 1]),
+        "next": float(values[rank]) if rank < len(values) else 0.0,
     }
 
 
-def write(table: pd.DataFrame, curves: pd.DataFrame, out: Path, command: str) -> None:
-    """Write the page.
+@cache
+def measured() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table and the curves."""
+    rows, curves = [], []
+    for name in NAMES:
+        run = precisionlab.load(name)
+        values = spectrum(run, residuals=RESIDUALS)
+        rows.append(row(name, values, run.card.parameters))
+        places = torch.linspace(0, len(values) - 1, DRAWN).round().long().unique().tolist()
+        curves += [{"model": name, "place": place + 1, "value": float(values[place])} for place in places]
+    return pd.DataFrame(rows), pd.DataFrame(curves)
 
-    Args:
-        table: Rows of `measured`.
-        curves: Columns model, place, value.
-        out: Its folder.
-        command: What makes it.
-    """
-    told = [f"{row['rank']:,} of {row['parameters']:,} directions in {row['model']}" for _, row in table.iterrows()]
-    write_page(
-        out,
-        title=f"An emitted gradient depends on {' and '.join(told)}",
+
+def title(table: pd.DataFrame) -> str:
+    """The rank of each."""
+    told = [f"{r['rank']:,} of {r['parameters']:,} directions in {r['model']}" for r in table.to_dict("records")]
+    return f"An emitted gradient depends on {listed(told)}"
+
+
+def cliff(table: pd.DataFrame) -> str:
+    """Whether the spectrum ends in a cliff."""
+    falls = [
+        f"{r['model']} falls from {format_mse(r['last'])} to {format_mse(r['next'])}" for r in table.to_dict("records")
+    ]
+    steep = (table["next"] * CLIFF <= table["last"]).all()
+    return sentence([f"at its rank the spectrum {'ends in a cliff' if steep else 'fades'}: {listed(falls)}"])
+
+
+def batch(table: pd.DataFrame) -> str:
+    """Whether half as many residuals as parameters are more than the rank."""
+    if (BATCH * table["parameters"] > table["rank"]).all():
+        return "Half as many residuals as parameters are more than the rank: a batch of that size determines a step."
+    short = table.loc[table["parameters"] * BATCH <= table["rank"], "model"]
+    return f"Half as many residuals as parameters are fewer than the rank of {listed(short)}."
+
+
+def page(table: pd.DataFrame, curves: pd.DataFrame) -> Content:
+    """What the page says."""
+    return Content(
+        title=title(table),
         sections=[
             Figure(
                 name="spectrum",
@@ -70,7 +90,7 @@ def write(table: pd.DataFrame, curves: pd.DataFrame, out: Path, command: str) ->
                 x="place",
                 y="value",
                 series="model",
-                title="The spectrum ends in a cliff, at a fraction of the number of parameters",
+                title=cliff(table),
                 caption="Singular values of the Jacobian at the shipped weights, columns at unit length, relative to "
                 "the largest.",
                 x_label="singular value, by size",
@@ -78,44 +98,31 @@ def write(table: pd.DataFrame, curves: pd.DataFrame, out: Path, command: str) ->
                 lines={"squared, at the level of rounding": SQUARED},
             ),
             Table(
-                name="ranks",
                 frame=table,
                 title="How many matter",
                 caption=f"stiff: above {SOFT:.0e} of the largest; seen squared: above √u, the least that JᵀJ holds; "
-                "rank: above rounding.",
+                "rank: above rounding; last and next: at the rank and beyond it.",
+                formats={"last": ".1e", "next": ".1e"},
             ),
             Text(
                 title="What it means",
-                body="Half as many residuals as parameters are more than the rank, so a batch of that size determines "
-                "all that a step can, and the system is solved in its dual form. Beyond the cliff lie changes that no "
-                "output feels: of keys against queries, of values against the output projection. On the way there are "
-                "directions between, whose singular value falls with the factors of a product that has to vanish; in "
-                "those Levenberg–Marquardt creeps (docs/precision.md).",
+                body=f"{batch(table)} The system is solved in its dual form then. Beyond the rank lie changes that no "
+                "output feels: of keys against queries, of values against the output projection.",
             ),
         ],
         spread="one model each, the shipped one",
-        config={"residuals a parameter": RESIDUALS},
-        environment=environment("cpu"),
-        command=command,
     )
 
 
-def main() -> None:
-    """Measure, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("reports/jacobian-spectrum"))
-    arguments = parser.parse_args()
-    rows, curves = [], []
-    with math_flags():
-        for name in NAMES:
-            run = precisionlab.load(name)
-            values = spectrum(run, residuals=RESIDUALS)
-            rows.append(measured(name, values, run.card.parameters))
-            places = sorted({round(i * (len(values) - 1) / (DRAWN - 1)) for i in range(DRAWN)})
-            curves += [{"model": name, "place": i + 1, "value": float(values[i])} for i in places]
-    table = pd.DataFrame(rows)
-    write(table, pd.DataFrame(curves), arguments.out, COMMAND)
-
+SETTINGS = {"residuals a parameter": RESIDUALS}
+STUDY = Study(
+    script=__file__,
+    tables={
+        "results": Measured(function=lambda: measured()[0], settings=SETTINGS, checkpoints=NAMES),
+        "spectrum": Measured(function=lambda: measured()[1], settings=SETTINGS, checkpoints=NAMES),
+    },
+    page=page,
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

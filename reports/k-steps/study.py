@@ -2,27 +2,29 @@
 
     python reports/k-steps/study.py
 
-Measures the shipped models, or runs of one's own. Nothing but x₀ and the rows is given; the model's own answer takes
-the place of x₀ between loops, and the k-th answer is compared with the k-th iterate in double-double arithmetic.
+Nothing but x₀ and the rows is given; the model's own answer takes the place of x₀ between loops, and the k-th answer is
+compared with the k-th iterate in double-double arithmetic. The model stands alone: no solver is around it. Its control
+is the formula in the same dtype.
 """
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import torch
 
 import precisionlab
+from precisionlab import Run
 from precisionlab.config import kind_of
-from precisionlab.experiments.gradient_descent import STEPS
-from precisionlab.precision import DTYPES, environment
-from precisionlab.reporting import Figure, Table, Text, write_page
-from precisionlab.runs import Run
+from precisionlab.precision import DTYPES
+from precisionlab.report import Content, Figure, Measured, Study, Table, Text
+from precisionlab.report.words import format_mse, format_ratio
 from precisionlab.tasks import GradientDescent
 from precisionlab.tasks.accuracy import mean_squared_error
+from precisionlab.tasks.layout import read
 
 NAMES = ("linear-attention/gradient-descent-8", "gated-conv/gradient-descent-8")
+CONTROL = "the formula in float64"
+STEPS = (1, 2, 4, 8)
 PROBLEMS = 4096
 PAPER = {4: 1e-10}
 """The paper's k-step iterates, MSE in float32."""
@@ -30,19 +32,7 @@ PAPER = {4: 1e-10}
 
 @torch.no_grad()
 def errors(run: Run, *, problems: int = PROBLEMS, seed: int = 0) -> pd.DataFrame:
-    """The error of a looped model at each k.
-
-    Args:
-        run: Trained on `GradientDescent`.
-        problems: Fresh problems.
-        seed: Of these.
-
-    Returns:
-        Columns model, k and mse, a row for each k.
-
-    Raises:
-        ValueError: If the run is of another task.
-    """
+    """The error of a looped model at each k, and that of the formula in the model's dtype."""
     experiment = run.experiment
     if not isinstance(experiment.task, GradientDescent):
         raise ValueError(f"{run.card.name}: its task is {kind_of(experiment.task)}, want gradient-descent")
@@ -54,24 +44,57 @@ def errors(run: Run, *, problems: int = PROBLEMS, seed: int = 0) -> pd.DataFrame
         # A seed of its own for every k, none of which training draws from.
         generator = torch.Generator().manual_seed(2**40 + 1000 * seed + steps)
         prompt = task.sample(problems, generator=generator, dtype=dtype).prompt
-        rows.append({"model": run.card.name, "k": steps, "mse": float(mean_squared_error(task, model(prompt), prompt))})
+        problem = read(prompt, query=task.query, repeats=task.repeats)
+        answers = {run.card.name: model(prompt), CONTROL: task.control(*problem)}
+        rows += [
+            {"model": name, "k": steps, "mse": float(mean_squared_error(task, answer, prompt))}
+            for name, answer in answers.items()
+        ]
     return pd.DataFrame(rows)
 
 
-def write(results: pd.DataFrame, out: Path, command: str) -> None:
-    """Write the page.
+def measure() -> pd.DataFrame:
+    """Both models, and their control once: they are given the same problems."""
+    both = pd.concat([errors(precisionlab.load(name)) for name in NAMES], ignore_index=True)
+    return both.drop_duplicates(["model", "k"], ignore_index=True)
 
-    Args:
-        results: Rows of `errors`.
-        out: Its folder.
-        command: What makes it.
-    """
+
+def title(results: pd.DataFrame) -> str:
+    """The largest error of all."""
+    learned = results[results["model"] != CONTROL]
+    k = learned["k"]
+    return (
+        f"Looped polynomial models emit the k-th iterate to {format_mse(learned['mse'].max())} or below, "
+        f"k = {k.min()} to {k.max()}"
+    )
+
+
+def growth(results: pd.DataFrame) -> str:
+    """Whether a model's error grows with k, from its smallest on the way to its last."""
+    grown = {}
+    for name, rows in results[results["model"] != CONTROL].groupby("model", sort=False):
+        curve = rows.set_index("k")["mse"]
+        grown[name] = (float(curve.iloc[-1] / curve.min()), int(curve.idxmin()), int(curve.index[-1]))
+    name, (ratio, low, last) = max(grown.items(), key=lambda item: item[1][0])
+    if ratio <= 1:
+        return "The error does not grow with the number of steps"
+    return f"The error grows with the number of steps: {format_ratio(ratio)} from k = {low} to {last} ({name})"
+
+
+def beside_control(results: pd.DataFrame) -> str:
+    """How far the models are above the formula."""
+    table = results.pivot_table(index="k", columns="model", values="mse", sort=False)
+    ratios = [(name, table[name] / table[CONTROL]) for name in table if name != CONTROL]
+    told = [f"{name} is {format_ratio(r.min())} to {format_ratio(r.max())} the formula's" for name, r in ratios]
+    return f"Of the error of {CONTROL}: {'; '.join(told)}."
+
+
+def page(results: pd.DataFrame) -> Content:
+    """What the page says."""
     table = results.pivot_table(index="k", columns="model", values="mse", sort=False).reset_index()
     table["paper (float32)"] = [PAPER.get(int(k), float("nan")) for k in table["k"]]
-    errors_only = [name for name in table.columns if name != "k"]
-    write_page(
-        out,
-        title=f"Looped polynomial models emit the k-th iterate to {results['mse'].max():.0e} or below, k = 1 to 8",
+    return Content(
+        title=title(results),
         sections=[
             Figure(
                 name="error",
@@ -79,33 +102,24 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
                 x="k",
                 y="mse",
                 series="model",
-                title="The error does not grow with the number of steps",
+                title=growth(results),
                 caption=f"Test MSE of x_k on {PROBLEMS:,} fresh problems, against double-double arithmetic.",
                 y_label="test MSE",
             ),
-            Table(name="table", frame=table, title="By k", formats={str(name): ".1e" for name in errors_only}),
-            Text(
-                title="Why not",
-                body="A loop's rounding error is of the order of u, and the next step of gradient descent contracts it "
-                "as it contracts the error of any iterate.",
-            ),
+            Table(frame=table, title="By k", formats={str(name): ".1e" for name in table if name != "k"}),
+            Text(title="Beside the control", body=beside_control(results)),
         ],
         spread="one checkpoint a model; every seed that was trained is in reports/floors",
-        config={"problems": PROBLEMS, "steps": list(STEPS)},
-        environment=environment("cpu"),
-        command=command,
     )
 
 
-def main() -> None:
-    """Measure, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=list(NAMES), help="shipped names or run directories")
-    parser.add_argument("--out", type=Path, default=Path("reports/k-steps"))
-    arguments = parser.parse_args()
-    results = pd.concat([errors(precisionlab.load(name)) for name in arguments.models])
-    write(results, arguments.out, "python reports/k-steps/study.py")
-
+STUDY = Study(
+    script=__file__,
+    tables={
+        "results": Measured(function=measure, settings={"problems": PROBLEMS, "steps": list(STEPS)}, checkpoints=NAMES)
+    },
+    page=page,
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

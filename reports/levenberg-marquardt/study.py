@@ -10,16 +10,13 @@ neither, which is plain descent; and, late, with fewer or more residuals than th
 
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import pandas as pd
 
-from precisionlab.experiments import get
-from precisionlab.experiments.experiment import Experiment
-from precisionlab.precision import environment
-from precisionlab.reporting import Figure, Table, Text, write_page
-from precisionlab.reporting.study import main
-from precisionlab.runs.grid import Cell
+from precisionlab import Cell
+from precisionlab.experiments import Experiment, get
+from precisionlab.report import Content, Figure, Study, Table, Text, Trained
+from precisionlab.report.words import listed
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
@@ -41,51 +38,30 @@ VARIANTS = {
 }
 SEEDS = range(5)
 FLOOR = 1e-28
-COMMAND = "python reports/levenberg-marquardt/study.py"
 
 
-def laptop(start: str, variant: str) -> Experiment:
-    """One cell.
-
-    Args:
-        start: One of `STARTS`.
-        variant: One of `VARIANTS`.
-
-    Returns:
-        The experiment.
-    """
+def experiment(start: str, variant: str) -> Experiment:
+    """One of `STARTS`, then one of `VARIANTS`."""
     return replace(
         get("linear-attention/explicit-gradient"),
         name=f"levenberg-marquardt/{list(STARTS).index(start)}-{list(VARIANTS).index(variant)}",
-        cost="less than a minute on one core",
         phases=(STARTS[start], VARIANTS[variant]),
         attempts=1,
     )
 
 
 def cells() -> list[Cell]:
-    """The study.
-
-    Returns:
-        A cell for each variant and seed, late; early, for those that differ in more than the size of the batch.
-    """
+    """Each variant and seed, late; early, those that differ in more than the size of the batch."""
     early = [variant for variant, phase in VARIANTS.items() if phase.residuals == VARIANTS[WHOLE].residuals]
     pairs = [*product([DRAWN, EARLY], early), *product([LATE], VARIANTS)]
     return [
-        Cell(labels={"start": start, "variant": variant}, experiment=laptop(start, variant), seed=seed)
+        Cell(labels={"start": start, "variant": variant}, experiment=experiment(start, variant), seed=seed)
         for (start, variant), seed in product(pairs, SEEDS)
     ]
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
-    """The table: each variant over its seeds.
-
-    Args:
-        results: What `run` returned.
-
-    Returns:
-        Median, smallest and largest test MSE, how many are at the floor, and the median of the seconds.
-    """
+    """Each variant over its seeds."""
     groups = results.groupby(["start", "variant"], sort=False)
     table = groups["test_mse"].agg(["median", "min", "max"])
     table["at the floor"] = groups["test_mse"].apply(lambda errors: int((errors <= FLOOR).sum()))
@@ -94,15 +70,8 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def conclusion(table: pd.DataFrame) -> str:
-    """The table in a sentence.
-
-    Args:
-        table: What `summary` returned.
-
-    Returns:
-        The page's title.
-    """
+def title(table: pd.DataFrame) -> str:
+    """How many starts the whole phase takes to the floor, and how many plain descent."""
     totals = table.groupby("variant")[["at the floor", "seeds"]].sum()
     whole, descent = (f"{row['at the floor']} of {row['seeds']}" for _, row in totals.loc[[WHOLE, DESCENT]].iterrows())
     return (
@@ -111,19 +80,21 @@ def conclusion(table: pd.DataFrame) -> str:
     )
 
 
-def write(results: pd.DataFrame, out: Path, command: str) -> None:
-    """Write the page.
+def difference(table: pd.DataFrame) -> str:
+    """By how many seeds the variants of one start differ at most."""
+    counts = table.groupby("start", sort=False)["at the floor"].agg(["min", "max"])
+    most = int((counts["max"] - counts["min"]).max())
+    if most <= 1:
+        return f"Variants of one start differ by {most} of {len(SEEDS)} seeds at most: no part shows a worth here"
+    wide = [str(start) for start in counts.index[counts["max"] - counts["min"] > 1]]
+    return f"Variants differ by up to {most} of {len(SEEDS)} seeds ({listed(wide)})"
 
-    Args:
-        results: What `run` returned.
-        out: Its folder.
-        command: What makes it.
-    """
+
+def page(results: pd.DataFrame) -> Content:
+    """What the page says."""
     table = summary(results)
-    title = conclusion(table)
-    write_page(
-        out,
-        title=title,
+    return Content(
+        title=title(table),
         sections=[
             Figure(
                 name="ablation",
@@ -131,39 +102,40 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
                 x="variant",
                 y="test_mse",
                 series="start",
-                title=title,
+                title=difference(table),
                 caption="Test MSE on 4,096 fresh problems, float64, a point a seed; all variants of a start and seed "
                 "go on from the same weights.",
                 y_label="test MSE",
                 joined=False,
             ),
             Table(
-                name="summary",
                 frame=table,
                 title="Every variant",
                 formats={"median": ".1e", "min": ".1e", "max": ".1e", "median seconds": ".0f"},
             ),
             Table(
-                name="all",
-                frame=results,
+                frame=results[["start", "variant", "seed", "test_mse", "seconds", "ended"]],
                 title="Every seed",
                 caption="seconds: with Adam's.",
-                formats={"test_mse": ".1e", "target_mean_square": ".2g", "seconds": ".0f"},
+                formats={"test_mse": ".1e", "seconds": ".0f"},
             ),
             Text(
                 title="What the parts are",
                 body="A correction is a further step with the Jacobian of the last, damped more; an excursion follows "
                 "a step that raises the error for up to three more before it is taken back. They were made where "
-                "gated convolution crept (docs/precision.md). Here a variant differs from another by one start at "
-                "most.",
+                "gated convolution crept (docs/precision.md).",
             ),
         ],
         spread=f"{len(SEEDS)} seeds a variant, every one in the table",
-        config={"early": "validation MSE 1e-2", "late": "1,000 steps of Adam", "steps": STEPS, "width": 16},
-        environment=environment("cpu"),
-        command=command,
     )
 
 
+STUDY = Study(
+    script=__file__,
+    tables={"results": Trained(cells=cells())},
+    page=page,
+    settings={"early": "validation MSE 1e-2", "late": "1,000 steps of Adam", "steps": STEPS, "width": 16},
+)
+
 if __name__ == "__main__":
-    main(cells, write, script=__file__, description=__doc__)
+    STUDY.main()

@@ -19,11 +19,9 @@ Reference: Akyürek et al., ICLR 2023, arXiv 2211.15661 (squared differences of 
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
+from functools import cache, partial
 from typing import Any, NamedTuple
 
-import click
 import pandas as pd
 import torch
 
@@ -32,8 +30,9 @@ import solvers
 from precisionlab import Run
 from precisionlab.config import kind_of
 from precisionlab.models import Backbone, constructions
-from precisionlab.precision import DTYPES, environment, math_flags
-from precisionlab.reporting import Figure, Table, Text, write_page
+from precisionlab.precision import DTYPES
+from precisionlab.report import Content, Figure, Measured, Study, Table, Text
+from precisionlab.report.words import format_mse, listed
 from precisionlab.runs import zoo
 from precisionlab.tasks import GradientDescent, InContextLeastSquares, SolverTask, heavy_ball, newton_schulz
 from precisionlab.tasks.gradient_descent import descend
@@ -53,17 +52,11 @@ QUERIES, SEED = 4, 2211
 SHOWN_NOISE, SHOWN_APPLICATIONS = 0.1, 16
 SAME = 1e-20
 """Squared difference up to which two predictors are one."""
-COMMAND = "python reports/neighbours/study.py"
+PROMPTS = 512
 
 
 class Prompts(NamedTuple):
-    """What predictors are shown, and asked.
-
-    Args:
-        A: Rows, (B, N, n).
-        b: Right-hand sides, (B, N).
-        queries: (B, Q, n).
-    """
+    """What predictors are shown, and asked."""
 
     A: torch.Tensor
     b: torch.Tensor
@@ -71,13 +64,7 @@ class Prompts(NamedTuple):
 
 
 class Predictor(NamedTuple):
-    """A predictor's answers.
-
-    Args:
-        family: Which algorithm.
-        setting: Its parameter, for the table.
-        predictions: (B, Q), float64.
-    """
+    """A predictor's answers."""
 
     family: str
     setting: str
@@ -90,17 +77,7 @@ class Predictor(NamedTuple):
 
 
 def prompts(rows: int, n: int, noise: float, count: int) -> Prompts:
-    """Draw prompts.
-
-    Args:
-        rows: N.
-        n: Unknowns.
-        noise: σ.
-        count: How many.
-
-    Returns:
-        The same w, rows and queries for every σ, float64.
-    """
+    """Draw prompts."""
     generator = torch.Generator().manual_seed(SEED)
     A = torch.randn(count, rows, n, dtype=torch.float64, generator=generator)
     w = torch.randn(count, n, 1, dtype=torch.float64, generator=generator)
@@ -121,15 +98,7 @@ def _iterates(solver: Solver, prompts: Prompts, dtype: torch.dtype = torch.float
 
 
 def algorithms(prompts: Prompts, noise: float) -> list[Predictor]:
-    """What is not learned.
-
-    Args:
-        prompts: What is shown and asked.
-        noise: σ, of which ridge takes the square.
-
-    Returns:
-        Its predictions.
-    """
+    """What is not learned."""
     A, b, _ = prompts
     iterates = descend(Problem(A, b, torch.zeros_like(A[:, 0])), steps=max(STEPS), step_size=STEP_SIZE)
     found = [Predictor("gradient descent", f"{k} steps", _predicted(prompts, iterates[:, k - 1])) for k in STEPS]
@@ -175,15 +144,7 @@ def _solver(task: SolverTask, model: Backbone) -> Solver:
 
 
 def learned(run: Run, prompts: Prompts) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
-    """A model's predictions.
-
-    Args:
-        run: Whose task makes a solver, or is in-context least squares.
-        prompts: What is shown and asked.
-
-    Yields:
-        Applications, predictions, and those of constructed weights where there are any.
-    """
+    """A model's predictions."""
     task, dtype = run.experiment.task, DTYPES[run.experiment.dtype]
     if isinstance(task, InContextLeastSquares):
         yield 1, _in_context(task, run.model, prompts, dtype), None
@@ -230,16 +191,7 @@ def _in_context(task: InContextLeastSquares, model: Backbone, prompts: Prompts, 
 
 
 def compare(name: str, noise: float, count: int) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """One model at one level of noise.
-
-    Args:
-        name: A shipped checkpoint.
-        noise: σ.
-        count: Prompts.
-
-    Returns:
-        A row for each number of applications; and the squared difference to every algorithm, for each.
-    """
+    """One model at one level of noise."""
     run = precisionlab.load(name)
     task = run.experiment.task
     assert isinstance(task, SolverTask | InContextLeastSquares)
@@ -267,106 +219,105 @@ def compare(name: str, noise: float, count: int) -> tuple[list[dict[str, object]
     return summary, profile
 
 
-def conclusion(summary: pd.DataFrame) -> str:
-    """The table in a sentence.
+@cache
+def measured() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every shipped model that predicts: what it is closest to, and its profile at one level of noise."""
+    summary, profile = list[dict[str, object]](), list[dict[str, object]]()
+    with torch.no_grad():
+        for name in zoo.names():
+            if isinstance(precisionlab.load(name).experiment.task, SolverTask | InContextLeastSquares):
+                for noise in NOISES:
+                    one, all_of_it = compare(name, noise, PROMPTS)
+                    summary += one
+                    profile += all_of_it
+    frame = pd.DataFrame(profile)
+    quiet = frame[(frame["noise"] == SHOWN_NOISE) & (frame["applications"] <= SHOWN_APPLICATIONS)]
+    most = quiet.groupby("model")["applications"].transform("max")
+    return pd.DataFrame(summary), quiet[quiet["applications"] == most].reset_index(drop=True)
 
-    Args:
-        summary: All models at all levels of noise.
 
-    Returns:
-        The page's title.
-    """
+def title(summary: pd.DataFrame) -> str:
+    """How many are known algorithms up to rounding, and how far the others are from any."""
     first = summary.drop_duplicates("model").set_index("model")
     families, worst = first["closest"].str.split(",").str[0], summary.groupby("model")["difference"].max()
     same = worst[worst <= SAME]
     parts = [f"{family} ({count})" for family, count in families[same.index].value_counts().items()]
-    title = f"{len(same)} of {len(worst)} shipped predictors are known algorithms up to rounding: {', '.join(parts)}"
-    apart = [f"{model} is none ({worst[model]:.0e})" for model in worst.index.difference(same.index)]
-    return "; ".join([f"{title}, squared difference at most {same.max():.0e}", *apart])
+    told = f"{len(same)} of {len(worst)} shipped predictors are known algorithms up to rounding"
+    told += f": {listed(parts)}, squared difference at most {format_mse(same.max())}" if parts else ""
+    return "; ".join([
+        told,
+        *(f"{name} is none ({format_mse(worst[name])})" for name in worst.index.difference(same.index)),
+    ])
 
 
-def sections(summary: pd.DataFrame, profile: pd.DataFrame, left_out: dict[str, str]) -> list[Figure | Table | Text]:
-    """What the page shows.
+def constructed(summary: pd.DataFrame) -> str:
+    """How far the models are from exact weights in the same solver."""
+    rows = summary[summary["constructed"].notna()]
+    far = rows[rows["constructed"] > SAME]
+    if far.empty:
+        return f"Every model that has a construction predicts as it does, to {format_mse(rows['constructed'].max())}."
+    names = list(dict.fromkeys(far["model"]))
+    return f"{listed(names)} {'do' if len(names) > 1 else 'does'} not predict as constructed weights do."
 
-    Args:
-        summary: All models at all levels of noise.
-        profile: Squared differences to every algorithm.
-        left_out: Models that make no predictions, and why.
 
-    Returns:
-        Its sections.
-    """
-    quiet = profile[(profile["noise"] == SHOWN_NOISE) & (profile["applications"] <= SHOWN_APPLICATIONS)]
-    most = quiet.groupby("model")["applications"].transform("max")
-    shown = quiet[quiet["applications"] == most].copy()
-    shown["predictor"] = shown["model"] + ", " + shown["applications"].astype(str) + "×"
+def page(summary: pd.DataFrame, profile: pd.DataFrame) -> Content:
+    """What the page says."""
+    shown = profile.assign(predictor=profile["model"] + ", " + profile["applications"].astype(str) + "×")
     table = shown.pivot_table(
         index=["family", "setting"], columns="predictor", values="difference", sort=False
     ).reset_index()
     steps = shown[shown["setting"].str.endswith(" steps")].copy()
     steps["k"] = steps["setting"].str.removesuffix(" steps").astype(int)
-    names = "".join(f"\n\n{name}: {why}." for name, why in left_out.items()) or "\n\nnone."
-    return [
-        Figure(
-            name="steps",
-            frame=steps[["predictor", "family", "k", "difference"]],
-            x="k",
-            y="difference",
-            series="predictor",
-            panel="family",
-            x_log=True,
-            x_label="steps of the algorithm",
-            y_label="squared difference of predictions",
-            title="Which algorithm a model applied T times is: its curve falls there, at one number of steps",
-            caption=f"Noise σ = {SHOWN_NOISE}. Where a curve falls to rounding, the two are one predictor. With "
-            "n near N gradient descent with η = 1/2 diverges on some prompts.",
-        ),
-        Table(
-            name="closest",
-            frame=summary,
-            title="The algorithm closest to each model, and the closest of another kind",
-            caption="Mean squared differences of predictions at fresh queries; constructed: to the exact weights in "
-            "the same solver. A dash: there are none for that task.",
-            formats={"difference": ".1e", "its difference": ".1e", "constructed": ".1e", "noise": "g"},
-        ),
-        Table(
-            name="profile",
-            frame=table,
-            title=f"Squared differences to every algorithm, σ = {SHOWN_NOISE}",
-            caption=f"Each model applied as often as the column says, at most {SHOWN_APPLICATIONS} times.",
-            formats=dict.fromkeys(table.columns[2:], ".1e"),
-        ),
-        Text(title="Shipped models that are not in the table", body=f"Those that make no prediction:{names}"),
-    ]
-
-
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent, help="Where the page goes.")
-@click.option("--prompts", "count", default=512, show_default=True, help="Prompts at each level of noise.")
-def main(out: Path, count: int) -> None:
-    """Compare every shipped model with every algorithm, and write the page."""
-    summary, profile, left_out = list[dict[str, object]](), list[dict[str, object]](), {}
-    with math_flags(), torch.no_grad():
-        for name in zoo.names():
-            task = precisionlab.load(name).experiment.task
-            if not isinstance(task, SolverTask | InContextLeastSquares):
-                left_out[name] = f"the task {kind_of(task)!r} emits no solution and no prediction"
-                continue
-            for noise in NOISES:
-                one, all_of_it = compare(name, noise, count)
-                summary += one
-                profile += all_of_it
-    frame = pd.DataFrame(summary)
-    write_page(
-        out,
-        title=conclusion(frame),
-        sections=sections(frame, pd.DataFrame(profile), left_out),
-        spread=f"means over {count} prompts with {QUERIES} queries each; one checkpoint of each model, as shipped",
-        config={"prompts": count, "queries": QUERIES, "seed": SEED, "noise": list(NOISES), "models": zoo.names()},
-        environment=environment("cpu"),
-        command=COMMAND,
+    left_out = [name for name in zoo.names() if name not in set(summary["model"])]
+    return Content(
+        title=title(summary),
+        sections=[
+            Figure(
+                name="steps",
+                frame=steps[["predictor", "family", "k", "difference"]],
+                x="k",
+                y="difference",
+                series="predictor",
+                panel="family",
+                x_log=True,
+                x_label="steps of the algorithm",
+                y_label="squared difference of predictions",
+                title="How far each model, applied T times, is from k steps of an algorithm",
+                caption=f"Noise σ = {SHOWN_NOISE}. Where a curve falls to rounding, the two are one predictor.",
+            ),
+            Table(
+                frame=summary,
+                title="The algorithm closest to each model, and the closest of another kind",
+                caption="Mean squared differences of predictions at fresh queries; constructed: to the exact weights "
+                "in the same solver. A dash: there are none for that task.",
+                formats={"difference": ".1e", "its difference": ".1e", "constructed": ".1e", "noise": "g"},
+            ),
+            Table(
+                frame=table,
+                title=f"Squared differences to every algorithm, σ = {SHOWN_NOISE}",
+                caption=f"Each model applied as often as the column says, at most {SHOWN_APPLICATIONS} times.",
+                formats=dict.fromkeys(table.columns[2:], ".1e"),
+            ),
+            Text(
+                title="How it is compared",
+                body="A learned step is applied plainly, without refinement: the model stands alone. Constructed "
+                f"weights are its control. {constructed(summary)}\n\nShipped models that make no prediction: "
+                f"{listed(left_out) if left_out else 'none'}.",
+            ),
+        ],
+        spread=f"means over {PROMPTS} prompts with {QUERIES} queries each; one checkpoint of each model, as shipped",
     )
 
 
+SETTINGS = {"prompts": PROMPTS, "queries": QUERIES, "seed": SEED, "noise": list(NOISES)}
+STUDY = Study(
+    script=__file__,
+    tables={
+        "results": Measured(function=lambda: measured()[0], settings=SETTINGS, checkpoints=zoo.names()),
+        "profile": Measured(function=lambda: measured()[1], settings=SETTINGS, checkpoints=zoo.names()),
+    },
+    page=page,
+)
+
 if __name__ == "__main__":
-    main()
+    STUDY.main()

@@ -1,368 +1,351 @@
-"""Table: the learned Newton–Schulz solver's forward error beside Householder QR's.
+"""The learned Newton–Schulz solver's forward error beside Householder QR's, alone, refined and beside its control.
 
     python reports/newton-schulz/study.py
 
-Problems of prescribed condition number, with and without a residual, are solved by QR and by the learned solver, with
-refinement and without. Errors are against the exact rational solution. The table says what the model itself reached
-(X b, without refinement) and what the solver makes of it; NIST's sets close it. It takes about half an hour, nearly all
-of it at 2,000 rows; ``--resume`` goes on with a table that was left half-way.
+Problems of prescribed condition number, with and without a residual, are solved by QR, by the model alone (X b), by the
+solver as it is loaded, which refines X b, and by its control, the same solver around the exact step X (2I − A X).
+Errors are against the exact rational solution. Then: error against applications at three condition numbers; correct
+digits on NIST's sets; and what the step needs to be stable, taken away one at a time: the training's snap phase, and
+the balancing of A and X, never refined. Half an hour on one core.
 """
 
-import csv
-import io
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from functools import cache
 from itertools import product
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import click
 import pandas as pd
 import torch
 
 import precisionlab
 import solvers
-from precisionlab.precision import environment, math_flags
-from precisionlab.reporting import Figure, Table, Text, write_page
-from precisionlab.runs.files import write_atomically
-from precisionlab.tasks.newton_schulz import EmittedStep, NewtonSchulz
+from precisionlab import load_control, load_solver
+from precisionlab.experiments import get
+from precisionlab.models import Backbone
+from precisionlab.models.polynomial import describe, extract
+from precisionlab.report import Content, Figure, Measured, Study, Table, Text
+from precisionlab.report.iterates import conclusion
+from precisionlab.report.measure import UNIT_ROUNDOFF, measure
+from precisionlab.report.report import subjects_of
+from precisionlab.report.words import format_ratio, listed
+from precisionlab.runs.run import build
+from precisionlab.tasks.newton_schulz import EmittedStep, prompt, step
+from precisionlab.training import Objective, fit
+from precisionlab.training.snap import Snap
+from precisionlab.training.trainer import Progress
 from solvers import errors, nist, reference
-from solvers.learned.newton_schulz import LearnedNewtonSchulz, MatrixStep
+from solvers.learned.base import Step
+from solvers.learned.newton_schulz import LearnedNewtonSchulz
 from solvers.problems import LstsqProblem, random_problem
 
+NAME, LARGE = "linear-attention/newton-schulz", "linear-attention/newton-schulz-16"
 CONDITIONS = (1e1, 1e3, 1e5, 1e7, 1e9)
 RESIDUALS = (0.0, 1.0)
-SUBJECTS = (
-    ("linear-attention/newton-schulz", 2),
-    ("linear-attention/newton-schulz", 5),
-    ("linear-attention/newton-schulz-16", 1),
-    ("linear-attention/newton-schulz-16", 9),
-    ("linear-attention/newton-schulz-16", 16),
-)
+SUBJECTS = ((NAME, 2), (NAME, 5), (LARGE, 1), (LARGE, 9), (LARGE, 16))
 """Checkpoints, with the unknowns that they are measured on."""
-HEIGHTS = (20, 200, 2000)
+HEIGHTS = {20: 1000, 200: 1000, 2000: 100}
+"""Rows, and how many problems."""
+PARTS = {"alone": "X b", "refined": "refined", "control": "control"}
 NUMBERS_AT_ONCE = 2**18
 """Entries of A that a solver is given at once: what it works on then stays near the processor."""
 NIST_SETS = ("Longley", "Wampler1", "Wampler2")
 SEED = 1933
 SHOWN = 20, 5
-"""Rows and unknowns of the figure's problems."""
-TABLE, NIST_TABLE = "accuracy.csv", "nist.csv"
-COMMAND = "python reports/newton-schulz/study.py"
+"""Rows and unknowns of the figures' problems."""
+CURVES, ITERATIONS, CURVE_PROBLEMS = (1e1, 1e4, 1e7), 100, 1000
+ABLATED = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the table: a solver on problems of one kind.
-
-    Args:
-        solver: The checkpoint.
-        refined: Whether its answer was refined.
-        m: Rows.
-        n: Unknowns.
-        condition: κ.
-        residual: ‖r‖, beside ‖A‖ = 1.
-        problems: How many.
-        converged: How many of them said so.
-        median: Of the forward error.
-        p95: Its 95th percentile.
-        qr_median: QR's.
-        qr_p95: QR's.
-        applications: The most that a problem took, of the model; with refinement, of both together.
-        allowed: 4 log₂ κ + 10.
-    """
-
-    solver: str
-    refined: bool
-    m: int
-    n: int
-    condition: float
-    residual: float
-    problems: int
-    converged: int
-    median: float
-    p95: float
-    qr_median: float
-    qr_p95: float
-    applications: int
-    allowed: int
+def problems(m: int, n: int, condition: float, residual: float, count: int, seed: int = SEED) -> LstsqProblem:
+    """Of one kind: ‖A‖ = 1, singular values spread evenly in logarithm."""
+    generator = torch.Generator().manual_seed(seed)
+    return random_problem(m, n, condition=condition, residual=residual, batch=(count,), generator=generator)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """What the problems of one line have in common.
-
-    Args:
-        solver: The checkpoint.
-        m: Rows.
-        n: Unknowns.
-        condition: κ.
-        residual: ‖r‖.
-    """
-
-    solver: str
-    m: int
-    n: int
-    condition: float
-    residual: float
+def three(name: str) -> dict[str, solvers.Solver]:
+    """The model alone, the solver as it is loaded, and its control."""
+    run = precisionlab.load(name)
+    return {"alone": load_solver(run, refinement=None), "refined": load_solver(run), "control": load_control(run)}
 
 
-def kinds() -> list[Kind]:
-    """What is measured, in the table's order.
-
-    Returns:
-        Every subject at every height, κ and residual; a single unknown has κ = 1.
-    """
-    return [
-        Kind(solver=name, m=m, n=n, condition=condition, residual=residual)
-        for name, n in SUBJECTS
-        for m, condition, residual in product(HEIGHTS, CONDITIONS if n > 1 else (1.0,), RESIDUALS)
-    ]
-
-
-class Answers(NamedTuple):
-    """Of a batch of problems, with and without refinement."""
-
-    plain: torch.Tensor
-    refined: torch.Tensor
-    applications: torch.Tensor
-    """Without refinement."""
-    iterations: torch.Tensor
-    """Applications and refinements together."""
-    plain_converged: torch.Tensor
-    refined_converged: torch.Tensor
-
-
-def answers(step: MatrixStep, A: torch.Tensor, b: torch.Tensor) -> Answers:
-    """Solve with and without refinement.
-
-    Args:
-        step: The model's.
-        A: Matrices, (B, m, n).
-        b: Right-hand sides, (B, m).
-
-    Returns:
-        What both solvers give.
-    """
-    plain, refined = (LearnedNewtonSchulz(step, refinement=most).solve(A, b) for most in (None, 10))
-    found = plain.x, refined.x, plain.iterations, refined.iterations, plain.converged, refined.converged
-    return Answers(*map(torch.as_tensor, found))
-
-
-def measure(kind: Kind, *, problems: int) -> list[Row]:
-    """Solve problems of one kind.
-
-    Args:
-        kind: What they have in common.
-        problems: How many.
-
-    Returns:
-        Two rows: without refinement, and with it.
-    """
-    run = precisionlab.load(kind.solver)
-    task = run.experiment.task
-    assert isinstance(task, NewtonSchulz)
-    step = EmittedStep(run.model, n=task.n)
-    problem = _problems(kind, problems)
+def cell(name: str, n: int, m: int, condition: float, residual: float, count: int) -> dict[str, Any]:
+    """One kind of problems: medians and 95th percentiles of every forward error, and who converged."""
+    problem = problems(m, n, condition, residual, count)
     hi, lo = reference.solve_exact(problem.A, problem.b)
     exact = torch.as_tensor(hi), torch.as_tensor(lo)
+    size = max(2, NUMBERS_AT_ONCE // (m * n))
+    parts = list(zip(torch.split(problem.A, size), torch.split(problem.b, size), strict=True))
+    row: dict[str, Any] = {"solver": name.rpartition("/")[2], "m": m, "n": n, "condition": condition}
+    row |= {"residual": residual, "problems": count}
+    for part, solver in {**three(name), "qr": solvers.get("qr")}.items():
+        results = [solver.solve(A, b) for A, b in parts]
+        x = torch.cat([torch.as_tensor(result.x) for result in results])
+        error = torch.as_tensor(errors.forward_error(x, exact)).double()
+        row |= {f"{part}_median": float(error.quantile(0.5)), f"{part}_p95": float(error.quantile(0.95))}
+        if part != "qr":
+            row[f"{part}_converged"] = sum(int(torch.as_tensor(result.converged).sum()) for result in results)
+        if part == "alone":
+            row["applications"] = max(int(torch.as_tensor(result.iterations).max()) for result in results)
+    return row | {"allowed": math.floor(4 * math.log2(condition) + 10)}
 
-    def quantiles(x: object) -> tuple[float, float]:
-        error = torch.as_tensor(errors.forward_error(torch.as_tensor(x), exact)).double()
-        return float(error.quantile(0.5)), float(error.quantile(0.95))
 
-    size = max(2, NUMBERS_AT_ONCE // (kind.m * kind.n))
-    parts = [
-        answers(step, A, b) for A, b in zip(torch.split(problem.A, size), torch.split(problem.b, size), strict=True)
-    ]
-    every = Answers(*map(torch.cat, zip(*parts, strict=True)))
-    qr_median, qr_p95 = quantiles(solvers.get("qr").solve(problem.A, problem.b).x)
+def accuracy() -> pd.DataFrame:
+    """Every subject at every height, κ and residual; a single unknown has κ = 1."""
+    return pd.DataFrame([
+        cell(name, n, m, condition, residual, count)
+        for name, n in SUBJECTS
+        for (m, count), condition, residual in product(HEIGHTS.items(), CONDITIONS if n > 1 else (1.0,), RESIDUALS)
+    ])
+
+
+def nist_digits() -> pd.DataFrame:
+    """Correct digits on NIST's sets: the least over the coefficients, 15 at most."""
     rows = []
-    for refined, x, taken, converged in (
-        (False, every.plain, every.applications, every.plain_converged),
-        (True, every.refined, every.iterations, every.refined_converged),
-    ):
-        median, p95 = quantiles(x)
-        rows.append(
-            Row(
-                **asdict(kind),
-                refined=refined,
-                problems=problems,
-                converged=int(converged.sum()),
-                median=median,
-                p95=p95,
-                qr_median=qr_median,
-                qr_p95=qr_p95,
-                applications=int(taken.max()),
-                allowed=math.floor(4 * math.log2(kind.condition) + 10),
-            )
-        )
-    return rows
+    for item in map(nist.problem, NIST_SETS):
+        found = {"set": item.name}
+        for part, solver in {"qr": solvers.get("qr"), **three(LARGE)}.items():
+            found[part] = f"{float(errors.lre(solver.solve(item.A, item.b).x, nist.exact(item))):.2f}"
+        rows.append(found)
+    return pd.DataFrame(rows)
 
 
-def _problems(kind: Kind, count: int) -> LstsqProblem:
-    generator = torch.Generator().manual_seed(SEED)
-    return random_problem(
-        kind.m, kind.n, condition=kind.condition, residual=kind.residual, batch=(count,), generator=generator
+def curves() -> pd.DataFrame:
+    """Error against applications."""
+    frames = []
+    for condition in CURVES:
+        drawn = problems(*SHOWN, condition, 1.0, CURVE_PROBLEMS, seed=2503)
+        names = (NAME, "gradient-descent", "chebyshev", "cgls", "qr")
+        subjects = [part for name in names for part in subjects_of(name, ITERATIONS)]
+        frame = measure(subjects, drawn.A, drawn.b, torch.zeros_like(drawn.x))
+        frames.append(frame.assign(condition=condition))
+    return pd.concat(frames, ignore_index=True)
+
+
+@cache
+def trained(*, snap: bool) -> Backbone:
+    """The registered experiment with or without its snap phase."""
+    experiment = get(NAME)
+    objective = Objective(experiment.model, experiment.task, dtype=torch.float64, device="cpu", seed=0)
+    phases = [phase for phase in experiment.phases if snap or not isinstance(phase, Snap)]
+    progress = Progress()
+    fit(objective, phases, attempts=experiment.attempts, progress=progress)
+    assert progress.best is not None
+    return build(experiment, objective.named(progress.best), device="cpu", source="training")
+
+
+def iterated(subject: Step, condition: float, *, balance: bool) -> dict[str, float]:
+    """A step on consistent problems, never refined: the forward error of X b, and how many converged."""
+    problem = problems(*SHOWN, condition, 0.0, ABLATED)
+    hi, lo = reference.solve_exact(problem.A, problem.b)
+    result = LearnedNewtonSchulz(subject, balance=balance, refinement=None).solve(problem.A, problem.b)
+    error = torch.as_tensor(errors.forward_error(result.x, (torch.as_tensor(hi), torch.as_tensor(lo)))).double()
+    ordered = error.nan_to_num(nan=float("inf")).sort().values
+    quantiles = {"median": float(ordered[len(error) // 2]), "p95": float(ordered[int(0.95 * len(error))])}
+    return quantiles | {"converged": int(torch.as_tensor(result.converged).sum())}
+
+
+def ablation() -> pd.DataFrame:
+    """Trained with and without snapping, its polynomial by formula, and the true step; balanced or not."""
+    polynomial = extract(trained(snap=False))
+    steps: dict[str, Step] = {
+        "trained": EmittedStep(trained(snap=False), n=SHOWN[1]),
+        "trained and snapped": EmittedStep(trained(snap=True), n=SHOWN[1]),
+        "trained, its polynomial": lambda A, X: polynomial(prompt(A, X)).mT,
+        "true": step,
+    }
+    return pd.DataFrame([
+        {"step": name, "balanced": balance, "condition": condition, "problems": ABLATED}
+        | iterated(steps[name], condition, balance=balance)
+        for name, balance, condition in product(steps, (False, True), CONDITIONS)
+    ])
+
+
+def algorithms() -> pd.DataFrame:
+    """What each model is, read off its weights."""
+    models = {"trained": trained(snap=False), "trained and snapped": trained(snap=True)}
+    return pd.DataFrame([
+        {"model": name, "line": line} for name, model in models.items() for line in describe(model).splitlines()
+    ])
+
+
+def beside_qr(frame: pd.DataFrame, part: str) -> float:
+    """The largest ratio of medians to QR's."""
+    return float((frame[f"{part}_median"] / frame["qr_median"]).max())
+
+
+def title(frame: pd.DataFrame) -> str:
+    """The largest ratio to QR of all cells: of the model alone, refined, and of the control."""
+    told = [f"{what} {format_ratio(beside_qr(frame, part))}" for part, what in PARTS.items()]
+    return (
+        f"Learned Newton–Schulz beside Householder QR's error, median to median, at most: {', '.join(told)} "
+        f"({len(frame)} cells up to κ = {frame['condition'].max():.0e})"
     )
 
 
-def nist_rows() -> list[dict[str, str]]:
-    """NIST's sets.
-
-    Returns:
-        For each, correct digits of QR and of the learned solver: the least over the coefficients, 15 at most.
-    """
-    learned = precisionlab.load_solver("linear-attention/newton-schulz-16")
-    rows = []
-    for item in map(nist.problem, NIST_SETS):
-        result = learned.solve(item.A, item.b)
-        digits = {
-            "qr": errors.lre(solvers.get("qr").solve(item.A, item.b).x, nist.exact(item)),
-            "learned": errors.lre(result.x, nist.exact(item)),
-        }
-        row = {key: f"{float(value):.2f}" for key, value in digits.items()}
-        rows.append({"set": item.name, **row, "iterations": str(int(result.iterations))})
-    return rows
+def shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """The cells of the figure."""
+    return frame.query(f"m == {SHOWN[0]} and n == {SHOWN[1]} and residual == 1")
 
 
-def page(rows: Sequence[Row], digits: Sequence[dict[str, str]], out: Path) -> None:
-    """Write the page.
+def growth(frame: pd.DataFrame) -> str:
+    """How the error grows with κ: of the model alone as QR's does, and refined or not."""
+    rows = shown(frame).sort_values("condition")
+    told = []
+    for part, what in {"qr": "QR", "alone": "X b", "refined": "refined"}.items():
+        ratio = float(rows[f"{part}_median"].iloc[-1] / rows[f"{part}_median"].iloc[0])
+        told.append(f"{what} {format_ratio(ratio)}")
+    low, high = rows["condition"].iloc[0], rows["condition"].iloc[-1]
+    return f"From κ = {low:.0e} to {high:.0e} the median error grows: {', '.join(told)}"
 
-    Args:
-        rows: Of the table.
-        digits: Of NIST's sets.
-        out: Its folder.
-    """
-    frame = pd.DataFrame(rows)
-    frame["median, × QR"] = frame["median"] / frame["qr_median"]
-    frame["p95, × QR"] = frame["p95"] / frame["qr_p95"]
-    frame["solver"] = frame["solver"].str.rpartition("/")[2]
-    plain, refined = (frame[frame["refined"] == state] for state in (False, True))
-    place = f"m == {SHOWN[0]} and n == {SHOWN[1]} and residual == 1"
+
+def provenance(frame: pd.DataFrame) -> str:
+    """Whose digits the refined solver has: the model's, or the wrapper's."""
+    beside = frame["refined_median"] / frame["control_median"]
+    alone = frame["alone_median"] / frame["refined_median"]
+    if beside.max() <= 2 and beside.min() >= 0.5:
+        return (
+            "Refined, the model and the exact step in its place err alike in every cell (ratio "
+            f"{beside.min():.2f} to {beside.max():.2f}): those digits are the wrapper's. Alone the model errs up to "
+            f"{format_ratio(alone.max())} the refined solver."
+        )
+    return (
+        f"Refined, the model errs {format_ratio(beside.min())} to {format_ratio(beside.max())} the exact step in its "
+        "place: refinement does not hide the model."
+    )
+
+
+def statuses(frame: pd.DataFrame) -> str:
+    """Who did not converge, and the applications taken."""
+    silent = [f"{what} {int((frame['problems'] - frame[f'{part}_converged']).sum())}" for part, what in PARTS.items()]
+    over = int((frame["applications"] > frame["allowed"]).sum())
+    within = "in every cell" if over == 0 else f"but for {over} cells"
+    return (
+        f"Of {frame['problems'].sum():,} problems did not say CONVERGED: {', '.join(silent)}. The model was applied at "
+        f"most 4 log₂ κ + 10 times {within}."
+    )
+
+
+def stability(table: pd.DataFrame) -> str:
+    """What taking away costs at the largest κ, beside the true step."""
+    rows = table[table["condition"] == table["condition"].max()].set_index(["step", "balanced"])["median"]
+    told = [
+        f"{name}{', balanced' if balanced else ''} {format_ratio(rows[name, balanced] / rows['true', balanced])}"
+        for name, balanced in rows.index
+        if name != "true"
+    ]
+    return f"Never refined, at κ = {table['condition'].max():.0e}, beside the true step: {', '.join(told)}"
+
+
+def page(
+    frame: pd.DataFrame, trace: pd.DataFrame, digits: pd.DataFrame, table: pd.DataFrame, described: pd.DataFrame
+) -> Content:
+    """What the page says."""
     named = {
-        "Householder QR": ("qr_median", plain),
-        "learned, X b": ("median", plain),
-        "learned, refined": ("median", refined),
+        "Householder QR": "qr",
+        "learned, alone (X b)": "alone",
+        "learned, refined": "refined",
+        "control": "control",
     }
-    curves = pd.concat([
-        part.query(place).assign(error=part[column], series=name)[["condition", "error", "series"]]
-        for name, (column, part) in named.items()
-    ])
-    columns = ["median", "p95", "median, × QR", "p95, × QR"]
-    table = plain.drop(columns=["refined", "converged", *columns]).reset_index(drop=True)
-    for name, part in (("X b", plain), ("refined", refined)):
-        for column in columns:
-            table[f"{name}: {column}"] = part[column].to_numpy()
-    unconverged = int((frame["problems"] - frame["converged"]).sum())
-    worst = refined[["median, × QR", "p95, × QR"]].max()
-    write_page(
-        out,
-        title=f"The learned Newton–Schulz solver errs by at most {worst.iloc[0]:.2f} times what Householder QR does, "
-        f"median to median, in {len(refined)} cells up to κ = {frame['condition'].max():.0e}",
+    errors_by = pd.concat(
+        shown(frame).assign(error=shown(frame)[f"{part}_median"], series=name)[["condition", "error", "series"]]
+        for name, part in named.items()
+    )
+    medians = {f"{part}_{what}": ".1e" for part in ("alone", "refined", "control", "qr") for what in ("median", "p95")}
+    plain = trace.assign(panel=[f"κ = {condition:.0e}" for condition in trace["condition"]])
+    last = plain.groupby("panel")["iteration"].transform("max")
+    single = plain.groupby(["panel", "solver"])["iteration"].transform("size") == 1
+    plain = pd.concat([plain, plain[single].assign(iteration=last[single])], ignore_index=True)
+    lines = [
+        f"    {name}\n" + "\n".join(f"      {line}" for line in part["line"])
+        for name, part in described.groupby("model", sort=False)
+    ]
+    return Content(
+        title=title(frame),
         sections=[
             Figure(
                 name="error",
-                frame=curves,
+                frame=errors_by,
                 x="condition",
                 y="error",
                 series="series",
-                title="The model alone errs as QR does; refined, its error does not grow with κ",
+                title=growth(frame),
                 caption=f"Median forward error ‖x − x*‖/‖x*‖ at m = {SHOWN[0]}, n = {SHOWN[1]}, ‖r‖ = 1.",
                 x_label="condition number κ",
                 y_label="median forward error",
                 x_log=True,
             ),
+            Text(body=f"{provenance(frame)}\n\n{statuses(frame)}"),
+            Figure(
+                name="applications",
+                frame=plain,
+                x="iteration",
+                y="mse_median",
+                low="mse_q25",
+                high="mse_q75",
+                series="solver",
+                panel="panel",
+                title="Error against applications at three condition numbers",
+                caption=f"Median and quartiles over {CURVE_PROBLEMS:,} problems with {SHOWN[0]} rows and {SHOWN[1]} "
+                "unknowns, ‖r‖ = 1; Newton–Schulz's iterations are applications and refinements together.",
+                y_label="mean squared error",
+                lines={"u² of float64": UNIT_ROUNDOFF["float64"] ** 2},
+                ceiling=1e6,
+            ),
+            Text(body="\n\n".join(f"κ = {c:.0e}: {conclusion(trace[trace['condition'] == c])}" for c in CURVES)),
             Table(
-                name="cells",
-                frame=table,
+                frame=frame,
                 title="Every cell",
-                caption="Forward error against the exact solution; singular values spread evenly from 1 to 1/κ in "
-                "logarithm. X b is what the model's own iterates give; refined is the solver as it is loaded. Ratios "
-                "are to QR on the same problems. Applications: the most of the model that a problem took (a refinement "
-                "takes none), beside 4 log₂ κ + 10.",
-                formats={str(name): ".1e" for name in table.filter(regex="median|p95")}
-                | {"condition": ".0e", "residual": ".0f"},
+                caption="Forward error against the exact solution. alone: X b; refined: the solver as it is loaded; "
+                "control: the same around the exact step. applications: the most of the model that a problem took, "
+                "beside 4 log₂ κ + 10.",
+                formats=medians | {"condition": ".0e", "residual": ".0f"},
             ),
             Table(
-                name="nist-digits",
-                frame=pd.DataFrame(digits),
+                frame=digits,
                 title="Correct digits on NIST's sets",
                 caption="The least over the coefficients, 15 at most.",
             ),
-            Text(
-                title="Beside this page",
-                body=f"Of {frame['problems'].sum():,} solves, {unconverged} did not say CONVERGED; `{TABLE}` has it "
-                f"all. At the 95th percentile the refined solver errs by at most {worst.iloc[1]:.2f} times what QR "
-                "does. The folders `kappa-*` have error against applications at three condition numbers.",
+            Table(
+                frame=table,
+                title=stability(table),
+                caption=f"Forward error of X b on {ABLATED} consistent problems with {SHOWN[0]} rows and {SHOWN[1]} "
+                "unknowns. The polynomial of the unsnapped model, evaluated by its formula, tells its spurious "
+                "coefficients from the rounding of a basis that mixes A with X.",
+                formats={"condition": ".0e", "median": ".1e", "p95": ".1e"},
             ),
+            Text(title="The algorithm of each, read off the weights", body="\n\n".join(lines)),
         ],
-        spread=f"median and 95th percentile over {frame['problems'].min():,} problems a cell; one checkpoint a size",
-        config={"conditions": list(CONDITIONS), "residuals": list(RESIDUALS), "heights": list(HEIGHTS), "seed": SEED},
-        environment=environment("cpu"),
-        command=COMMAND,
+        spread=f"medians and 95th percentiles over {listed(f'{n:,} ({m} rows)' for m, n in HEIGHTS.items())} problems "
+        "a cell; one checkpoint a size",
     )
 
 
-def read(path: Path) -> dict[Kind, list[Row]]:
-    """The table, as far as it goes.
-
-    Args:
-        path: Where it lies; it need not exist.
-
-    Returns:
-        Two rows of each kind.
-    """
-    types: dict[str, Any] = {"solver": str, "refined": lambda text: text == "True"}
-    types |= dict.fromkeys(("m", "n", "problems", "converged", "applications", "allowed"), int)
-    lines: dict[Kind, list[Row]] = {}
-    if path.exists():
-        with path.open(encoding="utf-8") as file:
-            for line in csv.DictReader(file):
-                row = Row(**{key: types.get(key, float)(value) for key, value in line.items()})
-                kind = Kind(**{field.name: getattr(row, field.name) for field in fields(Kind)})
-                lines.setdefault(kind, []).append(row)
-    return lines
-
-
-def write(path: Path, lines: dict[Kind, list[Row]]) -> None:
-    """Write the table, as far as it goes.
-
-    Args:
-        path: Where it lies.
-        lines: Two rows of each kind.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)])
-    writer.writeheader()
-    for kind in kinds():
-        writer.writerows(map(asdict, lines.get(kind, ())))
-    write_atomically(path, text.getvalue())
-
-
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent, help="Where the table goes.")
-@click.option("--problems", default=1000, show_default=True, help="Problems of a kind.")
-@click.option("--resume", is_flag=True, help="Keep the lines that the table has, of that many problems.")
-def main(out: Path, problems: int, resume: bool) -> None:
-    """Measure the table, and write it as CSV and as a page."""
-    out.mkdir(parents=True, exist_ok=True)
-    lines = {kind: rows for kind, rows in read(out / TABLE).items() if resume and rows[0].problems == problems}
-    with math_flags():
-        for kind in kinds():
-            if kind not in lines:
-                lines[kind] = measure(kind, problems=problems)
-                write(out / TABLE, lines)  # half an hour's work is not lost with its last minute
-    write(out / TABLE, lines)
-    digits = nist_rows()
-    with (out / NIST_TABLE).open("w", newline="", encoding="utf-8") as file:
-        nist_writer = csv.DictWriter(file, list(digits[0]))
-        nist_writer.writeheader()
-        nist_writer.writerows(digits)
-    rows = [row for kind in kinds() for row in lines[kind]]
-    page(rows, digits, out)
-
+KIND = {"rows": SHOWN[0], "unknowns": SHOWN[1], "seed": SEED}
+STUDY = Study(
+    script=__file__,
+    tables={
+        "results": Measured(
+            function=accuracy,
+            settings={
+                "conditions": list(CONDITIONS),
+                "residuals": list(RESIDUALS),
+                "problems by height": HEIGHTS,
+                "subjects": [list(subject) for subject in SUBJECTS],
+                "seed": SEED,
+            },
+            checkpoints=(NAME, LARGE),
+        ),
+        "curves": Measured(
+            function=curves,
+            settings={"conditions": list(CURVES), "iterations": ITERATIONS, "problems": CURVE_PROBLEMS},
+            checkpoints=(NAME,),
+        ),
+        "nist": Measured(function=nist_digits, settings={"sets": list(NIST_SETS)}, checkpoints=(LARGE,)),
+        "ablation": Measured(function=ablation, settings={"problems": ABLATED, "conditions": list(CONDITIONS), **KIND}),
+        "algorithms": Measured(function=algorithms, settings={"experiment": NAME, "seed": 0}),
+    },
+    page=page,
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

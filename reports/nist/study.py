@@ -1,4 +1,4 @@
-"""Table: correct digits of every solver on the NIST StRD sets.
+"""Correct digits of every solver on the NIST StRD sets.
 
     python reports/nist/study.py
 
@@ -6,142 +6,130 @@ Digits are counted twice: against the certified coefficients, which have 15 digi
 to 15, and against the exact solution. `solvers.nist_report` measures; the enclosure of the forward error is proved.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import click
 import pandas as pd
 
-from precisionlab.precision import environment, math_flags
-from precisionlab.reporting import Figure, Table, Text, write_page
+from precisionlab.report import Content, Figure, Measured, Study, Table, Text
+from precisionlab.report.words import listed, sentence
 from solvers import nist_report
 
-COMMAND = "python reports/nist/study.py"
 MOST_DIGITS = 15.0
+REFINED = "+refinement"
 
 
-def digits(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
-    """One line a set, one column a solver.
+def measure() -> pd.DataFrame:
+    """Every solve, its numbers as numbers."""
+    frame = pd.DataFrame(nist_report.rows())
+    texts = ["set", "solver", "status"]
+    return frame.assign(**{name: frame[name].map(float) for name in frame if name not in texts})
 
-    Args:
-        rows: What `solvers.nist_report.rows` measured.
 
-    Returns:
-        Digits against the exact solution and against the certified coefficients, ``exact / certified``; the status
-        of a solver that did not say CONVERGED.
-    """
+def digits(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a set, one column a solver: digits, ``exact / certified``, or the status where it is not CONVERGED."""
     lines: dict[str, dict[str, str]] = {}
-    for row in rows:
-        first = {"set": row["set"], "κ": row["condition"], "κ, columns scaled": row["condition_scaled"]}
+    for row in rows.to_dict("records"):
+        first = {
+            "set": row["set"],
+            "κ": f"{row['condition']:.0e}",
+            "κ, columns scaled": f"{row['condition_scaled']:.0e}",
+        }
         line = lines.setdefault(row["set"], first)
-        both = f"{row['digits_exact']} / {row['digits_certified']}"
+        both = f"{row['digits_exact']:.2f} / {row['digits_certified']:.2f}"
         line[row["solver"]] = both if row["status"] == "CONVERGED" else row["status"].lower().replace("_", " ")
     return pd.DataFrame(list(lines.values()))
 
 
-def limited(rows: Sequence[dict[str, str]]) -> str:
-    """What the rounding of the certified coefficients costs the exact solution.
-
-    Args:
-        rows: What `solvers.nist_report.rows` measured.
-
-    Returns:
-        Its digits on the sets where they are below 15, listed.
-    """
-    of_reference = [row for row in rows if row["solver"] == "reference"]
-    below = [row for row in of_reference if float(row["digits_certified"]) < MOST_DIGITS]
-    scores = [f"{row['digits_certified']} on {row['set']}" for row in below]
-    return " and ".join(part for part in (", ".join(scores[:-1]), *scores[-1:]) if part)
+def worst(rows: pd.DataFrame) -> pd.Series:
+    """The fewest digits of each solver over the sets."""
+    solvers = rows[rows["solver"] != "reference"]
+    return solvers.groupby("solver", sort=False)["digits_exact"].min()
 
 
-def conclusion(rows: Sequence[dict[str, str]]) -> str:
-    """The table in a sentence.
+def title(rows: pd.DataFrame) -> str:
+    """Who has all digits on all sets, and how far the others fall."""
+    least, sets = worst(rows), rows["set"].nunique()
+    full = [str(name) for name in least.index[least >= MOST_DIGITS]]
+    others = least.drop(full)
+    has = "has" if len(full) < 2 else "have"
+    told = [f"{listed(full) if full else 'no solver'} {has} 15 correct digits on all {sets} NIST sets"]
+    if len(others):
+        told.append(f"the others fall to between {others.min():.1f} and {others.max():.1f} on the hardest")
+    return sentence(told)
 
-    Args:
-        rows: What `solvers.nist_report.rows` measured.
 
-    Returns:
-        The page's title.
-    """
-    least = pd.DataFrame(rows).assign(digits=lambda frame: frame["digits_exact"].map(float))
-    worst = least.groupby("solver", sort=False)["digits"].min()
-    full = [str(name) for name in worst.index[worst >= MOST_DIGITS] if name != "reference"]
-    others = worst.drop([*full, "reference"])
-    named = " and ".join(full) or "No solver"
-    what = "have" if len(full) > 1 else "has"
+def refinement(rows: pd.DataFrame) -> str:
+    """Whether the worst refined solver beats the best plain one, by the fewest digits over the sets."""
+    least = worst(rows)
+    refined = least[least.index.str.endswith(REFINED)]
+    plain = least.drop(refined.index)
+    if refined.min() > plain.max():
+        return "Refinement with residuals in doubled precision is worth more than the choice of the method"
     return (
-        f"{named} {what} 15 correct digits on all {least['set'].nunique()} NIST sets; "
-        f"the others fall to between {others.min():.1f} and {others.max():.1f} on the hardest"
+        f"Refinement does not decide: {refined.idxmin()} falls to {refined.min():.1f} digits, "
+        f"{plain.idxmax()} without it to {plain.max():.1f}"
     )
 
 
-def sections(rows: Sequence[dict[str, str]]) -> list[Figure | Table | Text]:
-    """What the page shows.
-
-    Args:
-        rows: What `solvers.nist_report.rows` measured.
-
-    Returns:
-        Its sections.
-    """
-    points = pd.DataFrame([
-        {"set": row["set"], "solver": row["solver"], "digits": float(row["digits_exact"])}
-        for row in rows
-        if row["solver"] != "reference" and row["status"] == "CONVERGED"
-    ])
-    return [
-        Figure(
-            name="digits",
-            frame=points,
-            x="set",
-            y="digits",
-            series="solver",
-            joined=False,
-            y_log=False,
-            y_label="correct digits, the least over the coefficients",
-            title="Refinement with residuals in doubled precision is worth more than the choice of the method",
-            caption="Against the exact solution of each set, 15 at most. A solver that did not say CONVERGED on a set "
-            "has no point there.",
-        ),
-        Table(
-            name="by-set",
-            frame=digits(rows),
-            title="Correct digits: against the exact solution / against the certified coefficients",
-            caption="The least over the coefficients, 15 at most. The first κ is that of A, as iterative methods see "
-            "it; the second that of A with columns of length 1, as direct methods see it.",
-        ),
-        Text(
-            title="How to read it",
-            body="NIST prints 15 significant digits. Against these, the exact solution itself, rounded correctly, "
-            f"scores {limited(rows)}. That is the distance from the printed value to the solution, and no solver can "
-            "do better. The exact solution rounds to the certified coefficients in every digit printed, so the first "
-            "number is the one that measures a solver. Filip is left out: its data have no exact float64 "
-            "representation.\n\nA small backward error is no proof of digits: see cholesky on Longley below.",
-        ),
-        Table(
-            name="results",
-            frame=pd.DataFrame(rows),
-            title="Every solve, with proved bounds on its forward error",
-        ),
-    ]
+def limited(rows: pd.DataFrame) -> str:
+    """What the rounding of the certified coefficients costs the exact solution."""
+    reference = rows[rows["solver"] == "reference"]
+    below = reference[reference["digits_certified"] < MOST_DIGITS]
+    scores = [f"{row['digits_certified']:.2f} on {row['set']}" for row in below.to_dict("records")]
+    if not scores:
+        return "Against these, the exact solution itself, rounded correctly, scores 15 on every set."
+    return (
+        f"Against these, the exact solution itself, rounded correctly, scores {listed(scores)}. That is the distance "
+        "from the printed value to the solution, and no solver can do better."
+    )
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent, help="Where the page goes.")
-def main(out: Path) -> None:
-    """Solve every set by every solver, and write the page."""
-    with math_flags():
-        rows = nist_report.rows()
-        write_page(
-            out,
-            title=conclusion(rows),
-            sections=sections(rows),
-            spread="fixed data: nothing is drawn; the solvers are deterministic on one machine",
-            config={"sets": list(dict.fromkeys(row["set"] for row in rows)), "columns": nist_report.COLUMNS},
-            environment=environment("cpu"),
-            command=COMMAND,
-        )
+def page(rows: pd.DataFrame) -> Content:
+    """What the page says."""
+    points = rows[(rows["solver"] != "reference") & (rows["status"] == "CONVERGED")]
+    return Content(
+        title=title(rows),
+        sections=[
+            Figure(
+                name="digits",
+                frame=points,
+                x="set",
+                y="digits_exact",
+                series="solver",
+                joined=False,
+                y_log=False,
+                y_label="correct digits, the least over the coefficients",
+                title=refinement(rows),
+                caption="Against the exact solution of each set, 15 at most. A solver that did not say CONVERGED on a "
+                "set has no point there.",
+            ),
+            Table(
+                frame=digits(rows),
+                title="Correct digits: against the exact solution / against the certified coefficients",
+                caption="The least over the coefficients, 15 at most. The first κ is that of A, as iterative methods "
+                "see it; the second that of A with columns of length 1, as direct methods see it.",
+            ),
+            Text(
+                title="How to read it",
+                body=f"NIST prints 15 significant digits. {limited(rows)} The first number is the one that measures a "
+                "solver. Filip is left out: its data have no exact float64 representation.\n\nA small backward error "
+                "is no proof of digits: the table below has both.",
+            ),
+            Table(
+                frame=rows,
+                title="Every solve, with proved bounds on its forward error",
+                formats=dict.fromkeys(("condition", "condition_scaled"), ".0e")
+                | dict.fromkeys(("digits_certified", "digits_exact"), ".2f")
+                | {"forward_error_lower": ".16e", "forward_error_upper": ".16e", "backward_error": ".1e"},
+            ),
+        ],
+        spread="fixed data: nothing is drawn; the solvers are deterministic on one machine",
+    )
 
+
+STUDY = Study(
+    script=__file__,
+    tables={"results": Measured(function=measure, settings={"columns": list(nist_report.COLUMNS)})},
+    page=page,
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

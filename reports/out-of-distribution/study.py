@@ -1,29 +1,30 @@
-"""Table: what every shipped model emits, and the solver made of it, on problems unlike those of its training.
+"""What every shipped model emits, and the solver made of it, on problems unlike those of its training.
 
     python reports/out-of-distribution/study.py
 
 One thing is changed at a time: the scale of A (b = A x follows), its condition number (singular values spread evenly in
 logarithm, a mean square entry of 1, as in training), the scale of the target (x, x₀ and b, or X), the number of rows.
 What is emitted is measured against the exact answer in double-double arithmetic, as ‖emitted − exact‖/‖exact‖; the
-solver by its forward error against the exact rational solution. Both beside their own error in distribution, and the
-solver's beside Householder QR's.
+solver by its forward error against the exact rational solution: as it is shipped, its model alone without refinement,
+and its control, the same solver around the exact step.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-import click
 import pandas as pd
 import torch
 
 import precisionlab
 import solvers
+from precisionlab import load_control, load_solver
 from precisionlab.config import kind_of
-from precisionlab.precision import DTYPES, environment, math_flags
-from precisionlab.reporting import Figure, Table, Text, write_page
+from precisionlab.precision import DTYPES
+from precisionlab.report import Content, Figure, Measured, Study, Table, Text
+from precisionlab.report.words import format_ratio, listed
 from precisionlab.runs import zoo
-from precisionlab.tasks import SolverTask, chebyshev, heavy_ball
+from precisionlab.tasks import SolverTask, heavy_ball
 from precisionlab.tasks.gradient_descent import descend_exactly, padded
 from precisionlab.tasks.layout import Problem
 from solvers import Status, errors, reference
@@ -34,21 +35,13 @@ from solvers.problems import random_problem
 SCALES = (1e-2, 1e-1, 1.0, 1e1, 1e2)
 CONDITIONS = (1e1, 1e2, 1e3, 1e4)
 ROWS = (20, 40, 200)
-SEED = 2025
-COMMAND = "python reports/out-of-distribution/study.py"
+SEED, PROBLEMS = 2025, 128
+SOLVERS = ("solver", "alone", "control")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shift:
-    """How problems differ from those of training; each None or 1 as they were.
-
-    Args:
-        what: What is changed, for the table.
-        rows: Rows.
-        matrix: Scale of A.
-        condition: κ.
-        target: Scale of x, x₀ and X.
-    """
+    """How problems differ from those of training; each None or 1 as they were."""
 
     what: str = "none"
     rows: int | None = None
@@ -64,14 +57,7 @@ class Shift:
 
 
 def shifts(n: int) -> list[Shift]:
-    """What is measured, the training distribution first.
-
-    Args:
-        n: Unknowns; as few rows are one of the shifts.
-
-    Returns:
-        The shifts.
-    """
+    """What is measured, the training distribution first."""
     return [
         Shift(),
         *(Shift(what="scale of A", matrix=scale) for scale in SCALES),
@@ -82,18 +68,7 @@ def shifts(n: int) -> list[Shift]:
 
 
 def drawn(shift: Shift, rows: int, n: int, count: int, dtype: torch.dtype) -> Problem:
-    """Problems, b = A x.
-
-    Args:
-        shift: How they are drawn.
-        rows: Rows, unless the shift says.
-        n: Unknowns.
-        count: How many.
-        dtype: What they are rounded to.
-
-    Returns:
-        Problems and iterates.
-    """
+    """Problems, b = A x."""
     generator, m = torch.Generator().manual_seed(SEED), shift.rows or rows
     x, x0 = shift.target * torch.randn(2, count, n, dtype=torch.float64, generator=generator)
     A = torch.randn(count, m, n, dtype=torch.float64, generator=generator)
@@ -104,8 +79,8 @@ def drawn(shift: Shift, rows: int, n: int, count: int, dtype: torch.dtype) -> Pr
     return Problem(A, (A.double() @ x.unsqueeze(-1)).squeeze(-1).to(dtype), x0.to(dtype))
 
 
-def _other(like: torch.Tensor, scale: float) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(SEED + 1)
+def _other(like: torch.Tensor, scale: float, *, seed: int = SEED + 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
     return (scale * torch.randn(like.shape, dtype=torch.float64, generator=generator)).to(like.dtype)
 
 
@@ -150,11 +125,11 @@ def _momentum(task: SolverTask, problem: Problem, shift: Shift) -> Asked:
 
 
 def _chebyshev(task: SolverTask, problem: Problem, shift: Shift) -> Asked:
+    del task
     problem = _unit(problem)
-    before, weight = _other(problem.x, shift.target), _other(problem.x[:, 0], 1.0)
+    before, weight = _other(problem.x, shift.target), _other(problem.x[:, 0], 1.0, seed=SEED + 2)
     x, y = dd.from_double(problem.x), dd.from_double(before)
-    size = chebyshev.step_size(task.condition)  # type: ignore[attr-defined]
-    descent = dd.add(dd.subtract(x, y), _times(size, _negated_gradient(problem)))
+    descent = dd.add(dd.subtract(x, y), _negated_gradient(problem))
     weights = dd.from_double(weight.unsqueeze(-1).expand_as(problem.x))
     return (*problem, before, weight), dd.add(y, dd.multiply(weights, descent))
 
@@ -188,43 +163,24 @@ ASKED: dict[str, Callable[[SolverTask, Problem, Shift], Asked]] = {
 
 
 def relative_error(emitted: torch.Tensor, exact: DD) -> torch.Tensor:
-    """‖emitted − exact‖/‖exact‖ of each problem.
-
-    Args:
-        emitted: (B, ...).
-        exact: Of the same shape.
-
-    Returns:
-        (B,).
-    """
+    """‖emitted − exact‖/‖exact‖ of each problem."""
     difference = dd.subtract(dd.from_double(emitted), exact)
     error: torch.Tensor = difference.hi.flatten(1).norm(dim=1) / exact.hi.flatten(1).norm(dim=1)
     return error
 
 
 def measure(name: str, problems: int) -> pd.DataFrame:
-    """All shifts of one model.
-
-    Args:
-        name: A shipped checkpoint whose task makes a solver.
-        problems: How many of each shift.
-
-    Returns:
-        One row a shift; NaN where a model takes no such problem.
-    """
+    """All shifts of one model; NaN where it takes no such problem."""
     run = precisionlab.load(name)
     task = run.experiment.task
     assert isinstance(task, SolverTask)
-    step, solver, rows = task.step(run.model), precisionlab.load_solver(run), []
+    step, rows = task.step(run.model), []
+    made = {"solver": load_solver(run), "alone": load_solver(run, refinement=None), "control": load_control(run)}
     for shift in shifts(task.n):
         problem = drawn(shift, task.rows, task.n, problems, DTYPES[run.experiment.dtype])
         row: dict[str, object] = {"model": name, "shift": shift.what, "value": shift.value}
-        row |= {"emitted": _emitted(task, step, problem, shift), **_solved(solver, problem)}
-        rows.append(row)
-    frame = pd.DataFrame(rows)
-    for column in ("emitted", "solver"):
-        frame.insert(list(frame).index(column) + 1, f"{column}, ratio", frame[column] / frame[column].iloc[0])
-    return frame
+        rows.append({**row, "emitted": _emitted(task, step, problem, shift), **_solved(made, problem)})
+    return pd.DataFrame(rows)
 
 
 def _emitted(task: SolverTask, step: Callable[..., torch.Tensor], problem: Problem, shift: Shift) -> float:
@@ -239,109 +195,123 @@ def _most_rows(step: object) -> float:
     return float(getattr(step, "rows", getattr(getattr(step, "_task", None), "rows", float("inf"))))
 
 
-def _solved(solver: solvers.Solver, problem: Problem) -> dict[str, float]:
+def _solved(made: dict[str, solvers.Solver], problem: Problem) -> dict[str, float]:
+    """Median forward errors; and of the solver as shipped, how many problems said CONVERGED."""
     exact = tuple(map(torch.as_tensor, reference.solve_exact(problem.A.double(), problem.b.double())))
+    found = dict.fromkeys((*SOLVERS, "converged"), float("nan"))
+    for name, solver in {**made, "QR": solvers.get("qr")}.items():
+        try:
+            result = solver.solve(problem.A, problem.b)
+        except ValueError:  # more rows than the model takes
+            continue
+        found[name] = float(torch.as_tensor(errors.forward_error(torch.as_tensor(result.x), exact)).median())
+        if name == "solver":
+            found["converged"] = float((torch.as_tensor(result.status) == Status.CONVERGED).double().mean())
+    return found
 
-    def error(answer: object) -> float:
-        return float(torch.as_tensor(errors.forward_error(torch.as_tensor(answer), exact)).median())  # type: ignore[arg-type]
 
-    qr = error(solvers.get("qr").solve(problem.A, problem.b).x)
-    try:
-        result = solver.solve(problem.A, problem.b)
-    except ValueError:  # more rows than the model takes
-        return {"solver": float("nan"), "converged": 0.0, "QR": qr}
-    converged = (torch.as_tensor(result.status) == Status.CONVERGED).double().mean()
-    return {"solver": error(result.x), "converged": float(converged), "QR": qr}
+def measured() -> pd.DataFrame:
+    """Every shipped model that makes a solver, under every shift."""
+    with torch.no_grad():
+        names = [name for name in zoo.names() if isinstance(precisionlab.load(name).experiment.task, SolverTask)]
+        return pd.concat([measure(name, PROBLEMS) for name in names], ignore_index=True)
 
 
-def conclusion(frame: pd.DataFrame) -> str:
-    """The table in a sentence.
+def ratios(frame: pd.DataFrame, column: str, shifts: tuple[str, ...] = ()) -> pd.Series:
+    """How many times its error in distribution a model's worst is, over some shifts or all."""
+    inside = frame[frame["shift"] == "none"].set_index("model")[column]
+    shifted = frame[frame["shift"].isin(shifts)] if shifts else frame[frame["shift"] != "none"]
+    return (shifted.groupby("model", sort=False)[column].max() / inside).dropna()
 
-    Args:
-        frame: All models.
 
-    Returns:
-        The page's title.
-    """
-    ratios = frame.groupby("model")["emitted, ratio"].max()
-    held = int((ratios <= 1e2).sum())
-    scaled = frame[frame["shift"].isin(["scale of A", "scale of the target"])]["solver, ratio"].max()
+def title(frame: pd.DataFrame) -> str:
+    """What the shifts cost each model's own output."""
+    worst = ratios(frame, "emitted")
+    told = [f"{name} {format_ratio(worst[name])}" for name in worst.index]
+    return f"The worst shift multiplies the relative error of what a model emits: {', '.join(told)}"
+
+
+def scaling(frame: pd.DataFrame) -> str:
+    """What a change of scale costs the solvers, which scale each problem first."""
+    scales = ("scale of A", "scale of the target")
+    told = [f"{column} by up to {format_ratio(ratios(frame, column, scales).max())}" for column in SOLVERS]
+    emitted = ratios(frame, "emitted", scales).max()
     return (
-        f"Under every shift {held} of {len(ratios)} shipped models emit answers with at most a hundred times their "
-        f"relative error in distribution (the largest ratio is {ratios.max():.1g}, {ratios.idxmax()}); their solvers "
-        f"scale each problem first, and no change of scale costs them more than a factor of {scaled:.2g}"
+        f"A change of scale multiplies what is emitted by up to {format_ratio(emitted)}. A solver scales each problem "
+        f"first, and its error is multiplied by less or by more: {', '.join(told)}."
     )
 
 
-def sections(frame: pd.DataFrame, unmeasured: dict[str, str]) -> list[Figure | Table | Text]:
-    """What the page shows.
-
-    Args:
-        frame: All models.
-        unmeasured: Models that are left out, and why.
-
-    Returns:
-        Its sections.
-    """
-    shifted = frame[frame["shift"] != "none"]
-    common = {"x": "value", "series": "model", "panel": "shift", "x_log": True, "y_label": "relative error, median"}
-    formats = {"value": "g", "emitted": ".1e", "solver": ".1e", "QR": ".1e", "converged": ".0%"}
-    formats |= {"emitted, ratio": ".2g", "solver, ratio": ".2g"}
-    left_out = "".join(f"\n\n{name}: {why}." for name, why in unmeasured.items()) or "\n\nnone."
-    return [
-        Figure(
-            name="emitted",
-            frame=shifted[shifted["emitted"].notna()],
-            y="emitted",
-            title="What is emitted, beside the exact answer",
-            lines={"u of float64": 2.0**-53},
-            **common,  # type: ignore[arg-type]
-        ),
-        Figure(
-            name="solved",
-            frame=shifted[shifted["solver"].notna()],
-            y="solver",
-            title="The solver made of it: forward error beside the exact solution",
-            caption="A solver scales each problem to look like those of training. Descent needs κ² iterations, "
-            "momentum κ; what has not converged at the solver's own cap is shown as it stands.",
-            lines={"u of float64": 2.0**-53},
-            **common,  # type: ignore[arg-type]
-        ),
-        Table(
-            name="shifts",
-            frame=frame,
-            title="Relative errors, medians, and their ratio to those in distribution",
-            caption="A dash: the model takes no such problem, or its task has no entry for what it should emit.",
-            formats=formats,
-        ),
-        Text(title="Shipped models that are not in the table", body=f"Those whose task makes no solver:{left_out}"),
+def conditioning(frame: pd.DataFrame) -> str:
+    """Beside the control, under every shift: where the model is what costs digits."""
+    shifted = frame[(frame["shift"] != "none") & (frame["control"] > 0)]
+    beside = {
+        column: (shifted[column] / shifted["control"]).groupby(shifted["model"], sort=False).max()
+        for column in ("solver", "alone")
+    }
+    told = [
+        f"{name}: solver {format_ratio(beside['solver'][name])}, alone {format_ratio(beside['alone'][name])}"
+        for name in beside["solver"].index
     ]
+    return f"At most, over all shifts, beside the control's error: {'; '.join(told)}."
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent, help="Where the page goes.")
-@click.option("--problems", default=128, show_default=True, help="Problems of each shift.")
-def main(out: Path, problems: int) -> None:
-    """Measure every shipped model under every shift, and write the page."""
-    frames, unmeasured = [], {}
-    with math_flags(), torch.no_grad():
-        for name in zoo.names():
-            task = precisionlab.load(name).experiment.task
-            if isinstance(task, SolverTask):
-                frames.append(measure(name, problems))
-            else:
-                unmeasured[name] = f"the task {kind_of(task)!r} makes no solver"
-    frame = pd.concat(frames, ignore_index=True)
-    write_page(
-        out,
-        title=conclusion(frame),
-        sections=sections(frame, unmeasured),
-        spread=f"medians over {problems} problems of each shift; one checkpoint of each model, as shipped",
-        config={"problems": problems, "seed": SEED, "models": zoo.names()},
-        environment=environment("cpu"),
-        command=COMMAND,
+def page(frame: pd.DataFrame) -> Content:
+    """What the page says."""
+    shifted = frame[frame["shift"] != "none"]
+    alone = pd.concat(
+        shifted.assign(series=shifted["model"] + f", {name}", error=shifted[name]) for name in ("alone", "control")
+    )
+    common: dict[str, Any] = {"x": "value", "panel": "shift", "x_log": True, "y_label": "relative error, median"}
+    common |= {"lines": {"u of float64": 2.0**-53}}
+    left_out = [name for name in zoo.names() if name not in set(frame["model"])]
+    return Content(
+        title=title(frame),
+        sections=[
+            Figure(
+                name="emitted",
+                frame=shifted[shifted["emitted"].notna()],
+                y="emitted",
+                series="model",
+                title="What is emitted, beside the exact answer",
+                **common,
+            ),
+            Figure(
+                name="solved",
+                frame=alone[alone["error"].notna()],
+                y="error",
+                series="series",
+                group="model",
+                title="The model alone in its solver, and the control: forward error beside the exact solution",
+                caption="A solver scales each problem to look like those of training. Descent needs κ² iterations, "
+                "momentum κ; what has not converged at the solver's own cap is shown as it stands.",
+                **common,
+            ),
+            Text(body=f"{scaling(frame)}\n\n{conditioning(frame)}"),
+            Table(
+                frame=frame,
+                title="Relative errors, medians",
+                caption="emitted: what the model emits; solver: as shipped; alone: without refinement; control: the "
+                "same solver around the exact step. A dash: the model takes no such problem, or its task has no entry "
+                "for what it should emit.",
+                formats=dict.fromkeys(("emitted", *SOLVERS, "QR"), ".1e") | {"value": "g", "converged": ".0%"},
+            ),
+            Text(
+                title="Shipped models that are not in the table",
+                body=f"Those whose task makes no solver: {listed(left_out) if left_out else 'none'}.",
+            ),
+        ],
+        spread=f"medians over {PROBLEMS} problems of each shift; one checkpoint of each model, as shipped",
     )
 
+
+STUDY = Study(
+    script=__file__,
+    tables={
+        "results": Measured(function=measured, settings={"problems": PROBLEMS, "seed": SEED}, checkpoints=zoo.names())
+    },
+    page=page,
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

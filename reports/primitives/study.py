@@ -2,29 +2,30 @@
 
     python reports/primitives/study.py
 
-A table of mixer × operation × depth × LayerNorm × dtype. The laboratory's recipe (Adam, then Levenberg–Marquardt) at
-4 dimensions and 6 points, which two cores finish; `PAPER` has the paper's 20 dimensions, 40 points and recipe.
+A table of mixer × operation × depth × LayerNorm × dtype, by the laboratory's recipe (Adam, then Levenberg–Marquardt) at
+4 dimensions and 6 points. Products are tried at every depth, with and without LayerNorm and in both dtypes; the linear
+operations at two depths.
 """
 
 from itertools import product
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
+from precisionlab import Cell
 from precisionlab.config import kind_of
-from precisionlab.experiments.experiment import Experiment
+from precisionlab.experiments import Experiment
 from precisionlab.models import GatedConvolution, LinearAttention, Mixer, ModelConfig, SoftmaxAttention
-from precisionlab.precision import environment
-from precisionlab.reporting import Figure, Table, Text, write_page
-from precisionlab.reporting.study import main
-from precisionlab.runs.grid import Cell
+from precisionlab.report import Content, Figure, Study, Table, Text, Trained
+from precisionlab.report.words import format_mse, listed, sentence
 from precisionlab.tasks import Primitive
 from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
 Operation = Literal["identity", "square", "multiply", "linear", "read"]
+Dtype = Literal["float32", "float64"]
 OPERATIONS: tuple[Operation, ...] = ("identity", "linear", "read", "square", "multiply")
+PRODUCTS = ("square", "multiply")
 MODELS: dict[str, Mixer] = {
     "gated-conv": GatedConvolution(),
     "gated-conv, long filter": GatedConvolution(filter="long"),
@@ -34,127 +35,139 @@ MODELS: dict[str, Mixer] = {
     "softmax": SoftmaxAttention(heads=4),
 }
 DEPTHS = (1, 2, 4)
-Dtype = Literal["float32", "float64"]
 DTYPES: tuple[Dtype, ...] = ("float64", "float32")
 SECONDS, LONGER = 60.0, 180.0
 """What a training may take: longer where a model can be exact, so that the floor and not the clock ends it."""
+FLOOR = 1e-28
 
 
-def _time_limit(model: str, norm: bool) -> float:
-    return LONGER if not norm and ("gated-conv" in model or "one point" in model) else SECONDS
-
-
-def laptop(model: str, operation: Operation, *, depth: int, layer_norm: bool, dtype: Dtype) -> Experiment:
-    """One cell at the scale of a laptop.
-
-    Args:
-        model: One of `MODELS`.
-        operation: The primitive.
-        depth: Layers.
-        layer_norm: Whether tokens are normalised.
-        dtype: Of the model and its data.
-
-    Returns:
-        The experiment.
-    """
+def experiment(model: str, operation: Operation, *, depth: int, layer_norm: bool, dtype: Dtype) -> Experiment:
+    """One of `MODELS` on one operation."""
     return Experiment(
         name=f"primitives/{kind_of(MODELS[model])}-{operation}",
-        cost=f"at most {_time_limit(model, layer_norm):.0f} s on one core",
+        cost=f"at most {limit(model, layer_norm):.0f} s on one core",
         task=Primitive(operation=operation, dims=4, points=1 if "one point" in model else 6),
-        model=ModelConfig(
-            mixer=MODELS[model],
-            width=12,
-            layers=depth,
-            positions="learned",
-            layer_norm=layer_norm,
-        ),
+        model=ModelConfig(mixer=MODELS[model], width=12, layers=depth, positions="learned", layer_norm=layer_norm),
         phases=(Adam(steps=600, schedule="cosine"), GaussNewton(steps=60, residuals=1.2, stall=20)),
         attempts=2,
         dtype=dtype,
     )
 
 
-def cells() -> list[Cell]:
-    """The study: products at every depth, with and without LayerNorm, in both dtypes; the linear ones at two depths.
+def limit(model: str, norm: bool) -> float:
+    """Seconds."""
+    return LONGER if not norm and ("gated-conv" in model or "one point" in model) else SECONDS
 
-    Returns:
-        Its cells.
-    """
+
+def wanted(operation: str, model: str, depth: int, norm: bool, dtype: str) -> bool:
+    """Whether a cell is part of the study."""
+    if operation == "read" and "one point" in model:
+        return False
+    if "," in model:
+        return depth <= 2 and not norm and dtype == "float64"
+    return operation in PRODUCTS or (depth <= 2 and dtype == "float64")
+
+
+def cells() -> list[Cell]:
+    """All that are part of it."""
     return [
         Cell(
             labels={"operation": operation, "model": model, "layers": depth, "layer_norm": norm, "dtype": dtype},
-            experiment=laptop(model, operation, depth=depth, layer_norm=norm, dtype=dtype),
-            time_limit=_time_limit(model, norm),
+            experiment=experiment(model, operation, depth=depth, layer_norm=norm, dtype=dtype),
+            time_limit=limit(model, norm),
         )
         for operation, model, depth, norm, dtype in product(OPERATIONS, MODELS, DEPTHS, (False, True), DTYPES)
-        if _wanted(operation, model, depth, norm, dtype)
+        if wanted(operation, model, depth, norm, dtype)
     ]
 
 
-def write(results: pd.DataFrame, out: Path, command: str) -> None:
-    """Write the page.
-
-    Args:
-        results: What `run` returned.
-        out: Its folder.
-        command: What makes it.
-    """
+def products(results: pd.DataFrame) -> pd.DataFrame:
+    """Squares and products by the plain mixers in float64, without LayerNorm."""
     plain = results[~results["layer_norm"] & (results["dtype"] == "float64")]
-    products = plain[plain["operation"].isin(["square", "multiply"]) & ~plain["model"].str.contains(", ")]
-    curves = products.assign(series=products["model"] + ", " + products["operation"])
+    return plain[plain["operation"].isin(PRODUCTS) & ~plain["model"].str.contains(", ")]
+
+
+def title(results: pd.DataFrame) -> str:
+    """The worse of square and product, by mixer and depth."""
+    worst = products(results).groupby(["model", "layers"], sort=False)["test_mse"].max()
+    told = [
+        f"{model} at {listed(f'{format_mse(mse)}' for mse in rows)}"
+        for model, rows in worst.groupby("model", sort=False)
+    ]
+    return f"Squares and products at depth {listed(map(str, DEPTHS))}: {listed(told)}"
+
+
+def reached(results: pd.DataFrame) -> str:
+    """Which mixers reach the floor at some depth, and which at none."""
+    best = products(results).groupby(["model", "operation"], sort=False)["test_mse"].min().groupby("model").max()
+    can, cannot = (list(best.index[best.le(FLOOR) == state]) for state in (True, False))
+    parts = [f"{listed(can)} square and multiply to {FLOOR:.0e} at some depth"] if can else []
+    return sentence([*parts, *([f"{listed(cannot)} at none"] if cannot else [])])
+
+
+def norms(results: pd.DataFrame) -> str:
+    """Whether a model with LayerNorm reaches the floor."""
+    normed = results[results["layer_norm"] & (results["dtype"] == "float64")]["test_mse"]
+    if (normed <= FLOOR).any():
+        return f"{int((normed <= FLOOR).sum())} of {len(normed)} models with LayerNorm reach {FLOOR:.0e}."
+    return (
+        f"No model with LayerNorm reaches {FLOOR:.0e}; the lowest of {len(normed)} is at {format_mse(normed.min())}. "
+        "LayerNorm divides by a root, so none of them is a polynomial."
+    )
+
+
+def one_point(results: pd.DataFrame) -> str:
+    """What linear attention does with prompts of one point."""
+    rows = results[(results["model"] == "linear-attention, one point") & results["operation"].isin(PRODUCTS)]
+    worst = float(rows["test_mse"].max())
+    told = "squares and multiplies" if worst <= FLOOR else "does not square and multiply"
+    return f"With one point a prompt linear attention {told} to {FLOOR:.0e}; its worst is {format_mse(worst)}."
+
+
+def page(results: pd.DataFrame) -> Content:
+    """What the page says."""
+    shown = products(results)
     table = results.pivot_table(
         index=["operation", "model", "layer_norm"], columns=["dtype", "layers"], values="test_mse"
     )
     table.columns = pd.Index([f"{column[0]}, depth {column[1]}" for column in table.columns.to_flat_index()])
-    gates = products[products["model"] == "gated-conv"].groupby("layers")["test_mse"].max()
-    reached = ", ".join(f"{error:.0e} at depth {depth}" for depth, error in gates.items())
-    softmax = products[products["model"] == "softmax"]["test_mse"].min()
-    write_page(
-        out,
-        title=f"Gates square and multiply to an MSE of {reached}; softmax attention stays above {softmax:.0e}",
+    return Content(
+        title=title(results),
         sections=[
             Figure(
                 name="products",
-                frame=curves,
+                frame=shown.assign(series=shown["model"] + ", " + shown["operation"]),
                 x="layers",
                 y="test_mse",
                 series="series",
-                title="Products need a polynomial: depth does not help softmax to the floor",
+                title=reached(results),
                 caption="Test MSE on 4,096 fresh prompts, float64, without LayerNorm. A training ends where it stalls, "
                 f"or after {LONGER:.0f} s on one core (gated convolution) or {SECONDS:.0f} s.",
                 y_label="test MSE",
             ),
             Table(
-                name="table",
                 frame=table.reset_index(),
                 title="Every mixer, depth, normalisation and dtype",
-                caption="Test MSE on 4,096 fresh prompts; an empty cell was not part of the study.",
+                caption="Test MSE on 4,096 fresh prompts; a dash was not part of the study.",
                 formats=dict.fromkeys(table.columns, ".1e"),
             ),
             Text(
                 title="What is seen",
-                body="LayerNorm divides by a root, so no model with it is a polynomial, and none reaches the floor.\n\n"
-                "A layer of linear attention is affine in the token that it emits at, its coefficients shared by all "
-                "tokens: it does not multiply a token by itself. With one point a prompt, the token is all: its "
-                "coefficients are its own, and squares and products are exact.",
+                body=f"{norms(results)}\n\nA layer of linear attention is affine in the token that it emits at, its "
+                "coefficients shared by all tokens: it does not multiply a token by itself. With one point a prompt, "
+                f"the coefficients are the token's own. {one_point(results)}",
             ),
         ],
         spread="one seed a cell",
-        config={"dims": 4, "points": 6, "width": 12, "depths": list(DEPTHS), "seconds": [SECONDS, LONGER]},
-        environment=environment("cpu"),
-        command=command,
     )
 
 
-def _wanted(operation: str, model: str, depth: int, norm: bool, dtype: str) -> bool:
-    if operation == "read" and "one point" in model:
-        return False
-    if "," in model:
-        return depth <= 2 and not norm and dtype == "float64"
-    if operation in {"square", "multiply"}:
-        return True
-    return depth <= 2 and dtype == "float64"
-
+STUDY = Study(
+    script=__file__,
+    tables={"results": Trained(cells=cells())},
+    page=page,
+    settings={"dims": 4, "points": 6, "width": 12, "depths": list(DEPTHS), "seconds": [SECONDS, LONGER]},
+)
 
 if __name__ == "__main__":
-    main(cells, write, script=__file__, description=__doc__)
+    STUDY.main()

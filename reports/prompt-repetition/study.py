@@ -10,17 +10,15 @@ Reference: Arora et al., Just read twice, arXiv 2407.05483.
 """
 
 from itertools import product
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from precisionlab.experiments.experiment import Experiment
+from precisionlab import Cell
+from precisionlab.experiments import Experiment
 from precisionlab.models import GatedConvolution, LinearAttention, ModelConfig
-from precisionlab.precision import environment
-from precisionlab.reporting import Figure, Table, Text, write_page
-from precisionlab.reporting.study import main
-from precisionlab.runs.grid import Cell
+from precisionlab.report import Content, Figure, Study, Table, Text, Trained
+from precisionlab.report.words import format_mse
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.tasks.layout import Query
 from precisionlab.training.adam import Adam
@@ -28,33 +26,22 @@ from precisionlab.training.gauss_newton import GaussNewton
 
 Reader = Literal["linear-attention", "linear-attention, prefix", "gated-conv"]
 READERS: tuple[Reader, ...] = ("linear-attention", "linear-attention, prefix", "gated-conv")
+QUERIES: tuple[Query, ...] = ("first", "last")
 N, ROWS, WIDTH = 2, 6, 12
 FLOOR = 1e-26
-COMMAND = "python reports/prompt-repetition/study.py"
 
 
-def laptop(reader: Reader, *, query: Query, repeats: int) -> Experiment:
-    """One cell at the scale of a laptop.
-
-    Args:
-        reader: Mixer, and whether all tokens of the prompt see each other.
-        query: Whether x₀ stands before the rows or after them.
-        repeats: How often the prompt is written.
-
-    Returns:
-        The experiment.
-    """
+def experiment(reader: Reader, query: Query, repeats: int) -> Experiment:
+    """A mixer, whether x₀ stands before the rows or after them, and how often the prompt is written."""
     mixer, _, prefix = reader.partition(", ")
     # The last token reads; what comes before it is read without a mask.
-    before = repeats * (ROWS + 1) - 1 if prefix else 0
-    attention = LinearAttention(heads=2, causal=True, prefix=before)
-    settings = GatedConvolution(causal=True) if mixer == "gated-conv" else attention
+    attention = LinearAttention(heads=2, causal=True, prefix=repeats * (ROWS + 1) - 1 if prefix else 0)
     return Experiment(
-        name=f"prompt-repetition/{_slug(reader)}-{query}-{repeats}",
+        name=f"prompt-repetition/{reader.replace(', ', '-')}-{query}-{repeats}",
         cost="about 10 s on one core",
         task=ExplicitGradient(n=N, rows=ROWS, query=query, repeats=repeats),
         model=ModelConfig(
-            mixer=settings,
+            mixer=GatedConvolution(causal=True) if mixer == "gated-conv" else attention,
             width=WIDTH,
             layers=2,
             positions="learned",
@@ -65,63 +52,42 @@ def laptop(reader: Reader, *, query: Query, repeats: int) -> Experiment:
     )
 
 
-def _slug(reader: str) -> str:
-    return reader.replace(", ", "-")
-
-
-def _settings() -> list[tuple[Reader, Query, int]]:
-    queries: tuple[Query, ...] = ("first", "last")
-    # Without a mask, a second copy tells nothing new, and order is a matter of positions alone: one cell.
-    every = product(READERS, queries, (1, 2))
-    return [one for one in every if "prefix" not in one[0] or one[1:] == ("first", 1)]
-
-
 def cells() -> list[Cell]:
-    """The study.
-
-    Returns:
-        A cell for each reader, order and number of copies.
-    """
+    """Without a mask, a second copy tells nothing new, and order is a matter of positions alone: one cell."""
+    every = product(READERS, QUERIES, (1, 2))
     return [
         Cell(
-            labels={"model": reader, "query": query, "repeats": repeats},
-            experiment=laptop(reader, query=query, repeats=repeats),
+            labels={"model": reader, "query": query, "repeats": repeats}, experiment=experiment(reader, query, repeats)
         )
-        for reader, query, repeats in _settings()
+        for reader, query, repeats in every
+        if "prefix" not in reader or (query, repeats) == ("first", 1)
     ]
 
 
-def conclusion(results: pd.DataFrame) -> str:
-    """The table in a sentence.
-
-    Args:
-        results: What `run` returned.
-
-    Returns:
-        The page's title.
-    """
-    errors = results.set_index(["model", "query", "repeats"])["test_mse"]
-    reached = results[results["test_mse"] <= FLOOR]
-    once, twice = (float(errors["linear-attention", "first", repeats]) for repeats in (1, 2))
-    return (
-        f"With x₀ before the rows, causal linear attention of two layers ends at {once:.0e} reading once and at "
-        f"{twice:.0e} reading twice; {len(reached)} of {len(results)} readers reach {FLOOR:.0e}"
-    )
+def title(results: pd.DataFrame) -> str:
+    """How many readers end at the floor, and which."""
+    rows = results[results["test_mse"] <= FLOOR].to_dict("records")
+    named = [f"{row['model']}, x₀ {row['query']}, {row['repeats']}×" for row in rows]
+    told = f": {'; '.join(named)}" if named else ""
+    return f"{len(rows)} of {len(results)} readers of two causal layers end at {FLOOR:.0e} or below{told}"
 
 
-def write(results: pd.DataFrame, out: Path, command: str) -> None:
-    """Write the page.
+def repetition(results: pd.DataFrame) -> str:
+    """What a second copy does to each reader and order, where both were run."""
+    pairs = results.pivot_table(index=["model", "query"], columns="repeats", values="test_mse", sort=False).dropna()
+    told = [
+        f"{model}, x₀ {query}: {format_mse(row[1])} to {format_mse(row[2])}" for (model, query), row in pairs.iterrows()
+    ]
+    better = int((pairs[2] < pairs[1]).sum())
+    return f"A second copy lowers the error of {better} of {len(pairs)} readers. {'; '.join(told)}."
 
-    Args:
-        results: What `run` returned.
-        out: Its folder.
-        command: What makes it.
-    """
+
+def page(results: pd.DataFrame) -> Content:
+    """What the page says."""
     order = "x₀ " + results["query"] + ", " + results["repeats"].astype(str) + "×"
-    title = conclusion(results)
-    write_page(
-        out,
-        title=title,
+    columns = ["model", "query", "repeats", "seed", "parameters", "test_mse", "target_mean_square", "seconds", "ended"]
+    return Content(
+        title=title(results),
         sections=[
             Figure(
                 name="readers",
@@ -129,15 +95,15 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
                 x="order",
                 y="test_mse",
                 series="model",
-                title="Order and repetition decide what two causal layers can emit",
+                title=repetition(results).partition(". ")[0],
                 caption=f"Test MSE on 4,096 fresh problems, float64; n = {N}, N = {ROWS}, two layers of width {WIDTH}.",
                 y_label="test MSE",
                 lines={"u² of float64": 2.0**-106},
                 joined=False,
             ),
+            Text(body=repetition(results)),
             Table(
-                name="cells",
-                frame=results,
+                frame=results[columns],
                 title="Every reader",
                 caption="The paper has no such figures: it reads x₀ as a token among the others, once.",
                 formats={"test_mse": ".1e", "target_mean_square": ".2g", "seconds": ".0f"},
@@ -149,11 +115,15 @@ def write(results: pd.DataFrame, out: Path, command: str) -> None:
             ),
         ],
         spread="one seed and one start a cell",
-        config={"n": N, "rows": ROWS, "width": WIDTH, "layers": 2, "adam steps": 500, "levenberg-marquardt steps": 25},
-        environment=environment("cpu"),
-        command=command,
     )
 
 
+STUDY = Study(
+    script=__file__,
+    tables={"results": Trained(cells=cells())},
+    page=page,
+    settings={"n": N, "rows": ROWS, "width": WIDTH, "layers": 2, "adam steps": 500, "levenberg-marquardt steps": 25},
+)
+
 if __name__ == "__main__":
-    main(cells, write, script=__file__, description=__doc__)
+    STUDY.main()

@@ -8,24 +8,21 @@ One layer emits Σ a_i (a_i·x₀ − b_i) but for what token 0 adds to its own 
 
 of it. Adam alone, with n and with four active rows, on problems drawn as the paper's and on problems whose x₀ is twice
 as long; then c, by least squares on the errors of fresh problems, and the share of the mean squared error that is this
-term.
+term. Half an hour on two cores.
 """
 
-import argparse
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import product
 from multiprocessing import get_context
-from pathlib import Path
 
 import pandas as pd
 import torch
 
-from precisionlab.config import kind_of
-from precisionlab.experiments import get
-from precisionlab.experiments.experiment import Experiment
-from precisionlab.precision import environment, math_flags
-from precisionlab.reporting import Figure, Table, Text, write_page
+from precisionlab.experiments import Experiment, get
+from precisionlab.precision import math_flags
+from precisionlab.report import Content, Figure, Measured, Study, Table, Text
+from precisionlab.report.words import counted
 from precisionlab.tasks import ExplicitGradient
 from precisionlab.training import Objective, fit
 from precisionlab.training.adam import Adam
@@ -33,81 +30,41 @@ from precisionlab.training.objective import Stream
 from precisionlab.training.trainer import Progress
 
 NAMES = {10: "linear-attention/explicit-gradient-10", 20: "linear-attention/explicit-gradient-20"}
-SETTINGS = ((10, 10), (10, 4), (20, 20), (20, 4))
+CASES = ((10, 10), (10, 4), (20, 20), (20, 4))
 """Unknowns and active rows."""
 SCALES = (1.0, 2.0)
 SEEDS = range(3)
 STEPS, PROBLEMS = 1500, 4096
 LEFT = 0.1
 """A coefficient below this has left the plateau, where it is 1."""
-COMMAND = "python reports/self-term-plateau/study.py"
 
 
 def plateau(n: int, rows: int) -> float:
-    """The error of a model that lacks nothing but to tell x₀ from a row.
-
-    Args:
-        n: Unknowns.
-        rows: Of A, N.
-
-    Returns:
-        Mean squared error.
-    """
+    """The mean squared error of a model that lacks nothing but to tell x₀ from a row, of N."""
     return 2 * (n + 2) / (rows + 1) ** 2
 
 
 def recipe(n: int, active: int, scale: float) -> Experiment:
-    """Adam alone, on the registered model.
-
-    Args:
-        n: Unknowns, a key of `NAMES`.
-        active: Rows of the training problems that are not zero.
-        scale: Standard deviation of x₀'s entries in training.
-
-    Returns:
-        The experiment.
-    """
-    registered = get(NAMES[n])
+    """Adam alone, on the registered model: rows that are not zero, and the standard deviation of x₀'s entries."""
     adam = Adam(steps=STEPS, schedule="cosine", easier={"active_rows": active, "iterate_scale": scale})
-    return replace(registered, phases=(adam,), attempts=1)
+    return replace(get(NAMES[n]), phases=(adam,), attempts=1)
 
 
 def self_term(error: torch.Tensor, x0: torch.Tensor, rows: int) -> tuple[float, float]:
-    """How much of an error is the term that token 0 adds to its own sum.
-
-    Args:
-        error: Of emitted gradients, (B, n).
-        x0: Iterates, (B, n).
-        rows: Of the problems, N.
-
-    Returns:
-        c, and the share of the mean squared error that goes with it.
-    """
+    """How much of an error (B, n) is the term that token 0 adds to its own sum: c, and its share of the square."""
     n = x0.shape[-1]
     term = x0 * (x0.square().sum(dim=-1, keepdim=True) - (n + 2)) / (rows + 1)
     c = (error * term).sum() / term.square().sum()
     return float(c), float((c * term).square().sum() / error.square().sum())
 
 
-def measure(setting: tuple[int, int], scale: float, seed: int) -> dict[str, float]:
-    """Train on one thread, and take the error apart.
-
-    Args:
-        setting: One of `SETTINGS`.
-        scale: Standard deviation of x₀'s entries in training.
-        seed: Of the run.
-
-    Returns:
-        A row of the table.
-
-    Raises:
-        TypeError: If the registered task is another.
-    """
-    n, active = setting
+def one(case: tuple[int, int], scale: float, seed: int) -> dict[str, float]:
+    """Train on one thread, and take the error apart."""
+    n, active = case
     experiment = recipe(n, active, scale)
     torch.set_num_threads(1)
-    if not isinstance(task := experiment.task, ExplicitGradient):
-        raise TypeError(f"{experiment.name}: want the explicit gradient, got {kind_of(task)}")
+    task = experiment.task
+    assert isinstance(task, ExplicitGradient)
     objective = Objective(experiment.model, task, dtype=torch.float64, device="cpu", seed=seed)
     progress = Progress()
     with math_flags():
@@ -132,32 +89,40 @@ def measure(setting: tuple[int, int], scale: float, seed: int) -> dict[str, floa
     }
 
 
-def conclusion(results: pd.DataFrame) -> str:
-    """The table in a sentence.
+def measure() -> pd.DataFrame:
+    """Every case, length of x₀ and seed."""
+    # Spawned, not forked: torch's threads do not survive a fork.
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        return pd.DataFrame(pool.map(one, *zip(*product(CASES, SCALES, SEEDS), strict=True)))
 
-    Args:
-        results: A row a training.
 
-    Returns:
-        The page's title.
-    """
-    rows = results.assign(left=results["coefficient"].abs() < LEFT)
-    plain, longer = (rows.loc[rows["x0_scale"] == scale, "left"] for scale in SCALES)
-    return (
-        f"After {STEPS:,} steps of Adam {int(plain.sum())} of {len(plain)} models tell x₀ from a row, "
-        f"{int(longer.sum())} of {len(longer)} where x₀ is {SCALES[1]:g} times as long"
+def title(results: pd.DataFrame) -> str:
+    """How many tell x₀ from a row, by its length."""
+    left = results["coefficient"].abs() < LEFT
+    told = [
+        f"{int(left[chosen].sum())} of {counted(int(chosen.sum()), 'model')} where x₀ is {scale:g} times as long"
+        for scale in sorted(set(results["x0_scale"]))
+        for chosen in [results["x0_scale"] == scale]
+    ]
+    return f"After {STEPS:,} steps of Adam x₀ is told from a row by {', by '.join(told)}".replace(
+        "where x₀ is 1 times as long", "where x₀ is as long as the paper's"
     )
 
 
+def stuck(results: pd.DataFrame) -> str:
+    """Where models rest on the plateau."""
+    rows = results[results["coefficient"].abs() >= LEFT]
+    if rows.empty:
+        return "No model rests on the plateau"
+    places = [
+        f"n = {n}, {active} rows, x₀ × {scale:g} ({len(some)})"
+        for (n, active, scale), some in rows.groupby(["n", "active_rows", "x0_scale"], sort=False)
+    ]
+    return f"{counted(len(rows), 'model')} of {len(results)} on the plateau: {', '.join(places)}"
+
+
 def summary(results: pd.DataFrame) -> pd.DataFrame:
-    """The table by setting and length of x₀.
-
-    Args:
-        results: A row a training.
-
-    Returns:
-        How many left the plateau, and the median, smallest and largest test MSE.
-    """
+    """By case and length of x₀."""
     groups = results.assign(left=results["coefficient"].abs() < LEFT).groupby(
         ["n", "active_rows", "x0_scale"], sort=False
     )
@@ -166,84 +131,63 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([groups["plateau"].first(), counts, errors], axis=1).reset_index()
 
 
-def write(results: pd.DataFrame, out: Path, command: str) -> None:
-    """Write the page.
-
-    Args:
-        results: A row a training.
-        out: Its folder.
-        command: What makes it.
-    """
-    title = conclusion(results)
+def page(results: pd.DataFrame) -> Content:
+    """What the page says."""
     shown = results.assign(
         series="x₀ × " + results["x0_scale"].map("{:g}".format),
-        setting=[f"n = {n}, {active} rows" for n, active in zip(results["n"], results["active_rows"], strict=True)],
+        case=[f"n = {n}, {active} rows" for n, active in zip(results["n"], results["active_rows"], strict=True)],
     )
     formats = {"test_mse": ".1e", "plateau": ".1e", "coefficient": ".3f", "share": ".1%", "seconds": ".0f"}
-    write_page(
-        out,
-        title=title,
+    levels = {f"plateau, n = {n}": mse for n, mse in results.groupby("n")["plateau"].first().items()}
+    return Content(
+        title=title(results),
         sections=[
             Figure(
                 name="plateau",
                 frame=shown,
-                x="setting",
+                x="case",
                 y="test_mse",
                 series="series",
-                title=title,
-                caption="Test MSE on 4,096 problems drawn as the paper's, after Adam alone. The lines are the plateau, "
-                "2 (n + 2)/(N + 1)².",
+                title=stuck(results),
+                caption=f"Test MSE on {PROBLEMS:,} fresh problems, float64, a point a seed.",
                 y_label="test MSE",
-                lines={
-                    f"plateau, n = {n:g}": float(value) for n, value in results.groupby("n")["plateau"].first().items()
-                },
+                lines=levels,
                 joined=False,
             ),
             Table(
-                name="summary",
                 frame=summary(results),
-                title="By setting",
-                caption=f"left the plateau: c below {LEFT:g}. x0_scale and active_rows: in training alone.",
+                title="By case",
+                caption="left the plateau: trainings whose c is below "
+                f"{LEFT}; plateau: the mean square of the term with c = 1.",
                 formats={"plateau": ".1e", "median": ".1e", "min": ".1e", "max": ".1e"},
             ),
-            Table(
-                name="all",
-                frame=results,
-                title="Every training",
-                caption="coefficient: c, 1 on the plateau and 0 in a solution. share: of the test MSE that is the "
-                "term.",
-                formats=formats,
-            ),
+            Table(frame=results, title="Every training", formats=formats),
             Text(
-                title="What it means",
-                body="The term is cubic in x₀, and the gradient affine: what is small beside the target at the length "
-                "that the paper draws is not at twice that. Fewer active rows make the rows longer and the term "
-                "smaller beside them. What solves the problems of a longer x₀ exactly solves "
-                "all, and Levenberg–Marquardt sees the paper's alone (docs/precision.md).",
+                title="What is measured",
+                body="coefficient: c, by least squares on the errors of fresh problems; share: what part of the mean "
+                "squared error is the term. Problems are measured as the paper draws them, whatever was trained on.",
             ),
         ],
-        spread=f"{len(SEEDS)} seeds a setting, every one in the table",
-        config={"steps": STEPS, "x0 scales": list(SCALES), "seeds": list(SEEDS), "problems": PROBLEMS},
-        environment=environment("cpu"),
-        command=command,
+        spread=f"{len(SEEDS)} seeds a case, every one in the table",
     )
 
 
-def main() -> None:
-    """Train, measure, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("reports/self-term-plateau"))
-    parser.add_argument("--processes", type=int, default=1)
-    arguments = parser.parse_args()
-    # Spawned, not forked: torch's threads do not survive a fork.
-    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
-        rows = []
-        for row in pool.map(measure, *zip(*product(SETTINGS, SCALES, SEEDS), strict=True)):
-            rows.append(row)
-            print(row, flush=True)
-    results = pd.DataFrame(rows)
-    write(results, arguments.out, COMMAND)
-
+STUDY = Study(
+    script=__file__,
+    tables={
+        "results": Measured(
+            function=measure,
+            settings={
+                "unknowns, active rows": [list(case) for case in CASES],
+                "x0 scale": list(SCALES),
+                "seeds": list(SEEDS),
+                "steps": STEPS,
+                "problems": PROBLEMS,
+            },
+        )
+    },
+    page=page,
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

@@ -1,9 +1,6 @@
-"""The whole path: train, load, solve, report. At a small size from random weights, and with what is shipped."""
+"""The whole path: train, load, solve. At a small size from random weights, and with what is shipped."""
 
-import json
-import math
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +9,10 @@ import pytest
 import torch
 
 import precisionlab
-from precisionlab.reporting import RESULT_COLUMNS
 from precisionlab.runs import Run, zoo
 from precisionlab.tasks.accuracy import mean_squared_error
 from solvers import errors, reference
-from solvers.problems import gaussian_problem, random_problem
+from solvers.problems import random_problem
 from solvers.result import Status
 
 NAME = "linear-attention/explicit-gradient"
@@ -85,56 +81,6 @@ def test_a_shipped_checkpoint_is_as_good_as_its_card_says(name: str) -> None:
     assert measured <= 4 * run.card.test_mse
 
 
-def test_the_shipped_solver_reaches_true_gradient_descents_floor(tmp_path: Path) -> None:
-    report = precisionlab.report([NAME, "gradient-descent", "qr"], out=tmp_path, problems=512, iterations=200)
-    floors = report.summary.set_index("solver")["floor"]
-    assert floors[NAME] <= 10 * floors["gradient-descent"]
-    assert floors["gradient-descent"] <= U**2
-
-
-def test_a_report_is_complete(run: Run, tmp_path: Path) -> None:
-    entries = [
-        run,
-        precisionlab.load_solver(run, refinement=None),
-        "gradient-descent",
-        "cgls",
-        "qr",
-        "reference",
-    ]
-    report = precisionlab.report(entries, out=tmp_path / "report", problems=20, iterations=30, title="Small")
-    files = {path.name for path in (tmp_path / "report").iterdir()}
-    assert files >= {"report.html", "mse_vs_iteration.png", "results.csv", "environment.json"}
-    results = pd.read_csv(tmp_path / "report" / "results.csv")
-    assert tuple(results.columns) == RESULT_COLUMNS
-    assert (results["problems"] == 20).all()
-    last = results.groupby("solver")["iteration"].max()
-    assert last["gradient-descent"] == 30
-    assert last["qr"] == last["reference"] == 0
-    assert "threads" in json.loads((tmp_path / "report" / "environment.json").read_text())
-    assert "Small" in report.page.read_text()
-    assert len(last) == len(entries), "two entries of one name must stay apart"
-
-
-def test_the_command_of_a_report_makes_it_again(tmp_path: Path) -> None:
-    precisionlab.report(["qr"], out=tmp_path / "page", problems=8, iterations=3, title="Eight problems")
-    command = json.loads((tmp_path / "page/report.json").read_text(encoding="utf-8"))["command"]
-    given = ["--out", str(tmp_path / "page"), "--iterations", "3", "--problems", "8", "--title", "Eight problems"]
-    assert shlex.split(command) == ["precisionlab", "report", "qr", *given]
-
-
-def test_the_report_counts_the_last_iterate_of_the_true_error(tmp_path: Path) -> None:
-    problem = gaussian_problem(20, 5, batch=(8,), generator=torch.Generator().manual_seed(5))
-    report = precisionlab.report(["gradient-descent"], out=tmp_path, problems=problem, iterations=7)
-    x = torch.as_tensor(problem.x0)
-    s = torch.linalg.svdvals(problem.A)
-    eta = (2 / (s[:, 0] ** 2 + s[:, -1] ** 2))[:, None]
-    for _ in range(7):
-        x = x - eta * (problem.A.mT @ (problem.A @ x[..., None] - problem.b[..., None]))[..., 0]
-    expected = float((x - problem.x).square().mean(dim=-1).sort().values[round(0.5 * 7)])
-    measured = float(report.results["mse_median"].iloc[-1])
-    assert math.isclose(measured, expected, rel_tol=1e4 * U)
-
-
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -147,10 +93,6 @@ def test_the_report_counts_the_last_iterate_of_the_true_error(tmp_path: Path) ->
         (lambda: precisionlab.train(NAME, resume=True), "resume: there is nothing to resume"),
         (lambda: precisionlab.load("nothing/here"), "nothing/here: no shipped checkpoint and no run directory"),
         (lambda: precisionlab.load_solver(NAME, stepsize=1), "unknown option 'stepsize'"),
-        (lambda: precisionlab.report([], out="x"), "entries: got none"),
-        (lambda: precisionlab.report(["qrr"], out="x"), "unknown report entry 'qrr'"),
-        (lambda: precisionlab.report(["qr"], out="x", iterations=0), "iterations: got 0"),
-        (lambda: precisionlab.report(["qr"], out="x", problems=0), "problems: got 0"),
         (lambda: precisionlab.load_solver(NAME).solve(np.ones((4, 6)), np.ones(4)), "A"),
         (lambda: precisionlab.load_solver(NAME).solve(np.eye(8, 6), np.ones(8)), "want at most 5"),
         (lambda: precisionlab.load_solver(NAME).solve(np.ones((8, 3)), np.ones(7)), "b"),

@@ -7,12 +7,14 @@ import torch
 
 from precisionlab.models import Backbone, constructions
 from precisionlab.tasks import (
+    Chebyshev,
     ExplicitGradient,
     GradientDescent,
     HeavyBall,
     InContextLeastSquares,
     NewtonSchulz,
     SolverTask,
+    chebyshev,
 )
 from precisionlab.tasks.heavy_ball import coefficients
 
@@ -30,6 +32,14 @@ KNOWN: dict[str, tuple[SolverTask, Backbone]] = {
     "newton-schulz": (NewtonSchulz(), constructions.newton_schulz_step(n=N)),
 }
 SHIFTS = out_of_distribution.shifts(N)
+
+
+def test_chebyshevs_step_is_asked_with_a_weight_of_its_own() -> None:
+    problem = out_of_distribution.drawn(SHIFTS[0], ROWS, N, 32, torch.float64)
+    given, exact = out_of_distribution.ASKED["chebyshev"](Chebyshev(), problem, SHIFTS[0])
+    assert out_of_distribution.relative_error(chebyshev.step(*given), exact).median() <= 8 * (ROWS + N) * U
+    before, weight = given[3], given[4]
+    assert not torch.equal(weight, before.flatten()[: len(weight)])
 
 
 @pytest.mark.parametrize("kind", list(KNOWN))

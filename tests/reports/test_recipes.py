@@ -1,12 +1,11 @@
 """Equal wall time: what stands at a time is the last point by then, and the page says it."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from precisionlab.experiments import get
 from precisionlab.overrides import override
 from precisionlab.training import Adam
 from precisionlab.training.gauss_newton import GaussNewton
@@ -58,18 +57,8 @@ def test_the_recipes_differ_in_their_phases_alone() -> None:
 
 
 def test_a_run_is_measured_after_every_row() -> None:
-    small = override(subject.get(NAME), SMALL | {"phases.adam.steps": 10**6, "phases.adam.until": 1e-9})
+    small = override(get(NAME), SMALL | {"phases.adam.steps": 10**6, "phases.adam.until": 1e-9})
     rows = subject.curve(small, 0, 0.5)
     assert [row["step"] for row in rows] == [50 * (number + 1) for number in range(len(rows))]
     seconds = [row["seconds"] for row in rows]
     assert seconds == sorted(seconds)
-
-
-def test_the_page_says_what_stands(tmp_path: Path) -> None:
-    kept = {"seconds": [10.0, 60.0], "seeds": [0, 1, 2], "dtypes": ["float64"], "threads": 2}
-    subject.write(tmp_path, points(), kept)
-    title = json.loads((tmp_path / "report.json").read_text())["title"]
-    assert title.startswith("After 60 s in float64")
-    assert title.endswith("an MSE of 2e-06 and 2e-02 (linear-attention)")
-    assert (tmp_path / "mse-against-time-float64.csv").exists()
-    assert (tmp_path / "mse-against-time-float64.png").stat().st_size > 0

@@ -1,0 +1,32 @@
+"""Make every page of this folder from what is saved, and the list of them; nothing is measured.
+
+    python reports/rebuild.py
+
+A page is made by the ``study.py`` beside it; one of which nothing is saved is named at the end, and is not made.
+"""
+
+import runpy
+import sys
+from pathlib import Path
+
+from precisionlab.report import write_index
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> int:
+    """Make them, and say how many could not be made."""
+    missing = []
+    for script in sorted(FOLDER.glob("*/study.py")):
+        study = runpy.run_path(str(script))["STUDY"]
+        try:
+            print(study.write(study.folder))
+        except ValueError as error:
+            missing.append(str(error))
+    write_index(FOLDER)
+    print(*missing, sep="\n", file=sys.stderr)
+    return len(missing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
