@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import torch
 
-from precisionlab import measure
 from precisionlab.models.fused import convolution
+from precisionlab.report.report import PAPER_SHAPE, PROBLEMS, Problems, subjects_of
 from solvers import gradient_descent
 from solvers.fused.householder import solve_by_householder
 from solvers.fused.schulz import newton_schulz_step
 from solvers.newton_schulz import step_matrix
-from solvers.problems import gaussian_problem
 
 U = torch.finfo(torch.float64).eps / 2
 MIXED = "forward and backward"
@@ -154,12 +153,11 @@ def demo(count: int, steps: int) -> Case:
     Returns:
         The case, its first path being what `precisionlab report` runs.
     """
-    m, n = measure.PAPER_SHAPE
-    problem = gaussian_problem(m, n, batch=(count,), generator=torch.Generator().manual_seed(measure.SEED))
-    A, b, x0 = problem.A, problem.b, problem.x0
-    if x0 is None:
-        x0 = torch.zeros_like(A[:, 0])
-    descend = measure.classical_subject("gradient-descent", steps).iterates
+    m, n = PAPER_SHAPE
+    drawn = Problems.drawn(count, m, n)
+    A, b, x0 = drawn.A, drawn.b, drawn.x0
+    (subject,) = subjects_of("gradient-descent", steps)
+    descend = subject.iterates
 
     def eager() -> tuple[torch.Tensor, ...]:
         return (gradient_descent.iterates_eager(A, b, x0, gradient_descent.best_step(A), steps),)
@@ -287,4 +285,4 @@ def all_cases(scale: float, *, compiled: bool, device: str = "cpu") -> list[tupl
         del cases[3]  # no CUDA kernel holds the Gram matrix of 16 columns in a thread
         return cases
     cases.append(("Newton–Schulz step", lambda: schulz(many, 20, 5)))
-    return [*cases, ("report: gradient descent", lambda: demo(max(1, round(scale * measure.PROBLEMS)), 200))]
+    return [*cases, ("report: gradient descent", lambda: demo(max(1, round(scale * PROBLEMS)), 200))]
