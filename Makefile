@@ -25,10 +25,11 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-# Ten thousand problems for every shipped solver, learned ones included; `make test` draws two hundred.
+# Fifty thousand problems for every shipped solver, learned ones included; `make test` draws a hundred. A part of it:
+# make nightly NIGHTLY="--problems 2000 --solver qr"
+NIGHTLY ?= --problems 50000
 nightly: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --hypothesis-profile=nightly \
-	  tests/solvers/testing/test_shipped.py tests/precisionlab/test_battery.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.nightly $(NIGHTLY)
 
 # The oracle and the certificates against fractions; `make test` does two hundred.
 fuzz: setup

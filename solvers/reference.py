@@ -129,8 +129,9 @@ class Reference(Solver):
     """
 
     name: ClassVar[str] = "reference"
-    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING})
+    promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING, Promise.COMPONENTWISE})
     condition_power: ClassVar[int] = 0
+    error_constant: ClassVar[float | None] = 1.0
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         del x0

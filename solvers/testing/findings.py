@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from solvers.result import LstsqResult
+import torch
+
+from solvers.result import LstsqResult, Status
 from solvers.testing.recipes import GeneratedProblem
 
 
@@ -49,7 +52,7 @@ class Violation(Exception):
         problem: on which.
         measured: what was found.
         allowed: what should have been.
-        cause: the likely cause, or nothing.
+        cause: the likely cause, or what finds it, once the problem is the simplest.
         call: what to do with the problem, called p.
     """
 
@@ -59,29 +62,22 @@ class Violation(Exception):
         *,
         measured: str,
         allowed: str,
-        cause: str = "",
+        cause: str | Callable[[], str] = "",
         call: str = "solver.solve(p.A, p.b)",
     ) -> None:
-        line = repr(problem).split(": Recipe(", maxsplit=1)[0]
-        code = f"p = {problem.code}; {call}"
-        self.finding = Finding(measured=measured, allowed=allowed, cause=cause, problem=line, code=code)
-        super().__init__(self.finding)
+        super().__init__(measured, allowed)
+        self.problem, self.cause = problem, cause
+        self._said = {"measured": measured, "allowed": allowed, "code": f"p = {problem.code}; {call}"}
+
+    @property
+    def finding(self) -> Finding:
+        """What there is to say."""
+        cause = self.cause if isinstance(self.cause, str) else self.cause()
+        return Finding(cause=cause, problem=self.problem.line, **self._said)
 
 
 def attempt(problem: GeneratedProblem, call: str, solve: Callable[[], Any]) -> LstsqResult:
-    """Call a solver with a valid problem; an exception is a violation.
-
-    Args:
-        problem: the problem.
-        call: the call as code, the problem being p.
-        solve: the call.
-
-    Returns:
-        The result.
-
-    Raises:
-        Violation: if the solver raises, or returns what is no result.
-    """
+    """Call a solver with a valid problem; an exception is a violation."""
     try:
         result: LstsqResult = solve()
         _ = result.x, result.status, result.iterations
@@ -98,35 +94,39 @@ def attempt(problem: GeneratedProblem, call: str, solve: Callable[[], Any]) -> L
 
 
 def solved(solver: Any, problem: GeneratedProblem, **options: Any) -> LstsqResult:
-    """Solve a valid problem.
-
-    Args:
-        solver: any solver.
-        problem: the problem.
-        **options: x0 and record.
-
-    Returns:
-        The result.
-    """
+    """The result for a valid problem, options being x0 and record."""
     said = "".join(f", {name}={value!r}" for name, value in options.items() if name == "record")
     said += ", x0=x0" if "x0" in options else ""
     return attempt(problem, f"solver.solve(p.A, p.b{said})", lambda: solver.solve(problem.A, problem.b, **options))
 
 
-def entry_of(problem: GeneratedProblem, result: LstsqResult, i: int, call: str) -> LstsqResult:
-    """One entry of a batched result.
+def stacked(solver: Any, problems: list[GeneratedProblem]) -> tuple[list[LstsqResult], str]:
+    """Problems of one shape and dtype solved as one batch."""
+    recipes = ", ".join(repr(p.recipe) for p in problems)
+    call = f"ps = [r.problem() for r in [{recipes}]]; "
+    call += "solver.solve(torch.stack([q.A for q in ps]), torch.stack([q.b for q in ps]))"
+    A, b = torch.stack([p.A for p in problems]), torch.stack([p.b for p in problems])
+    result = attempt(problems[0], call, lambda: solver.solve(A, b))
 
-    Args:
-        problem: the problem of the entry.
-        result: of the batch.
-        i: which.
-        call: the call as code.
+    def entry(i: int) -> LstsqResult:
+        rest = {name: getattr(result, name, None) for name in ("residual_norm", "condition")}
+        return LstsqResult(
+            x=result.x[i],
+            status=result.status[i],
+            iterations=result.iterations[i],
+            **{name: None if value is None else value[i] for name, value in rest.items()},
+        )
 
-    Returns:
-        The entry's own result.
-    """
-    return attempt(
-        problem,
-        call,
-        lambda: LstsqResult(x=result.x[i], status=result.status[i], iterations=result.iterations[i]),
-    )
+    return [attempt(p, call, partial(entry, i)) for i, p in enumerate(problems)], call
+
+
+def status_of(result: LstsqResult) -> Status | None:
+    """The status of one problem, or None where the value is none of `Status`."""
+    value = torch.as_tensor(result.status).reshape(-1)
+    known = [int(status) for status in Status]
+    return Status(int(value[0])) if len(value) == 1 and int(value[0]) in known else None
+
+
+def spent(result: LstsqResult) -> int:
+    """The iterations of one problem."""
+    return int(torch.as_tensor(result.iterations).max())

@@ -2,54 +2,29 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from solvers.result import Status
-from solvers.testing.answers import held_accurate
-from solvers.testing.findings import Violation, attempt, solved
+from solvers.testing.checks import check, claiming
+from solvers.testing.findings import Violation, attempt
 from solvers.testing.recipes import GeneratedProblem, Recipe
+from solvers.testing.strategies import Draw
 
 SMALL = Recipe(kind="spectrum", m=4, n=2, condition=2.0, residual=1.0)
 """The problem on which the interface is tried."""
 
 
-def check_shapes(solver: Any, limit: float) -> Iterator[float]:
-    """Every small shape, square and with one unknown among them, is solved.
-
-    Args:
-        solver: the solver.
-        limit: the largest κ, not heeded.
-
-    Yields:
-        Errors in units of what is allowed.
-    """
-    del limit
-    for dtype in ("float64", "float32"):
-        for n in range(1, 5):
-            for m in range(n, n + 3):
-                problem = Recipe(
-                    kind="spectrum", m=m, n=n, condition=2.0 if n > 1 else 1.0, residual=float(m > n), dtype=dtype
-                ).problem()
-                yield held_accurate(solver, problem, solved(solver, problem))
-
-
-def check_types(solver: Any, limit: float) -> Iterator[float]:
-    """Results have the family, dtype, device and shape of the input.
-
-    Args:
-        solver: the solver.
-        limit: the largest κ, not heeded.
-
-    Yields:
-        0 for each combination.
-    """
-    del limit
+@check("types", skip=claiming("interface"))
+def types(solver: Any, draw: Draw) -> Iterator[float]:
+    """Family, dtype, device and shape come back as they went in."""
+    del draw
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     for dtype in (torch.float64, torch.float32):
-        problem = Recipe(**{**_fields(SMALL), "dtype": str(dtype).removeprefix("torch.")}).problem()
+        problem = replace(SMALL, dtype=str(dtype).removeprefix("torch.")).problem()
         for batch in ((), (1,), (3,), (2, 3)):
             A, b = (t.expand(*batch, *t.shape).clone() for t in (problem.A, problem.b))
             calls = [(A.to(device), b.to(device), device) for device in devices] + [(A.numpy(), b.numpy(), "NumPy")]
@@ -59,24 +34,8 @@ def check_types(solver: Any, limit: float) -> Iterator[float]:
                 yield 0.0
 
 
-def _fields(recipe: Recipe) -> dict[str, Any]:
-    return {name: getattr(recipe, name) for name in recipe.__dataclass_fields__}
-
-
 def _like(problem: GeneratedProblem, solver: Any, A: Any, b: Any, batch: tuple[int, ...], code: str) -> None:
-    """Hold a result to the kind of its input.
-
-    Args:
-        problem: what A and b were made from.
-        solver: the solver.
-        A: matrices.
-        b: right-hand sides.
-        batch: their leading dimensions.
-        code: the call in words.
-
-    Raises:
-        Violation: if something is of another kind.
-    """
+    """Hold a result to the kind of its input."""
     result = attempt(problem, code, lambda: solver.solve(A, b, record=True))
     n = problem.A.shape[-1]
     for name, shape in (("x", (*batch, n)), ("status", batch), ("iterations", batch), ("trace", None)):
@@ -100,17 +59,7 @@ def _like(problem: GeneratedProblem, solver: Any, A: Any, b: Any, batch: tuple[i
 
 
 def _differences(name: str, value: Any, A: Any, shape: tuple[int, ...] | None) -> Iterator[tuple[bool, str, str, str]]:
-    """How an array of a result may differ from what the input asks for.
-
-    Args:
-        name: of the array.
-        value: the array.
-        A: the matrices that went in.
-        shape: that is due, or None.
-
-    Yields:
-        Whether it differs, what was got, what is wanted, and the cause.
-    """
+    """How an array of a result may differ from what the input asks for."""
     alike = isinstance(value, torch.Tensor) == isinstance(A, torch.Tensor)
     got, wants = type(value).__name__, type(A).__name__
     yield not alike, f"a {got}", f"a {wants}, as A is", "another family comes back than went in"
@@ -125,17 +74,10 @@ def _differences(name: str, value: Any, A: Any, shape: tuple[int, ...] | None) -
         yield got != wants, f"on {got}", f"on {wants}, as A is", "the result is on another device"
 
 
-def check_empty(solver: Any, limit: float) -> Iterator[float]:
-    """A batch of no problems gives a result with no answers.
-
-    Args:
-        solver: the solver.
-        limit: the largest κ, not heeded.
-
-    Yields:
-        0 for each combination.
-    """
-    del limit
+@check("empty batch", skip=claiming("interface"))
+def empty(solver: Any, draw: Draw) -> Iterator[float]:
+    """A batch of no problems has no answers."""
+    del draw
     problem = SMALL.problem()
     for batch in ((0,), (2, 0)):
         for family in ("torch", "NumPy"):
@@ -146,20 +88,10 @@ def check_empty(solver: Any, limit: float) -> Iterator[float]:
             yield 0.0
 
 
-def check_validation(solver: Any, limit: float) -> Iterator[float]:
-    """Malformed input is a ValueError or TypeError that names the argument.
-
-    Args:
-        solver: the solver.
-        limit: the largest κ, not heeded.
-
-    Yields:
-        0 for each malformed input.
-
-    Raises:
-        Violation: if one is accepted, or refused in another way.
-    """
-    del limit
+@check("validation", skip=claiming("interface"))
+def validation(solver: Any, draw: Draw) -> Iterator[float]:
+    """Malformed input is a ValueError or TypeError that names the argument."""
+    del draw
     for name, what, arguments in _malformed(underdetermined=bool(getattr(solver, "underdetermined", False))):
         measured, cause = _refusal(solver, name, what, arguments)
         if measured:
@@ -170,17 +102,7 @@ def check_validation(solver: Any, limit: float) -> Iterator[float]:
 
 
 def _refusal(solver: Any, name: str, what: str, arguments: dict[str, Any]) -> tuple[str, str]:
-    """How a solver fails to refuse malformed input.
-
-    Args:
-        solver: the solver.
-        name: the argument at fault.
-        what: what is wrong with it.
-        arguments: of `solve`.
-
-    Returns:
-        What was found and the cause; empty where it refuses as it should.
-    """
+    """How a solver fails to refuse malformed input."""
     try:
         result = solver.solve(**arguments)
     except (ValueError, TypeError) as error:
@@ -195,14 +117,7 @@ def _refusal(solver: Any, name: str, what: str, arguments: dict[str, Any]) -> tu
 
 
 def _malformed(*, underdetermined: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Malformed inputs.
-
-    Args:
-        underdetermined: whether m < n is well formed.
-
-    Yields:
-        The argument at fault, what is wrong with it, and the arguments.
-    """
+    """Malformed inputs."""
     problem = SMALL.problem()
     A, b, x0 = problem.A, problem.b, problem.x
     n = A.shape[-1]

@@ -1,6 +1,6 @@
-"""Checks of what must not change an answer: scale, order of rows, the batch around a problem, memory, repetition."""
+"""Checks of what must not change an answer: scale, order, the batch around a problem, memory, repetition."""
 
-from collections.abc import Sequence
+import random
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,194 +11,139 @@ import torch
 from solvers._core.scaling import ldexp
 from solvers.result import Array, LstsqResult, Status
 from solvers.solver import Promise
-from solvers.testing.accuracy import allowed_error, exact
-from solvers.testing.answers import ratio, status_of
+from solvers.testing.accuracy import measured_error, promises, view
+from solvers.testing.adapters import claims
+from solvers.testing.answers import held_accurate
 from solvers.testing.causes import likely_cause
-from solvers.testing.findings import Violation, attempt, entry_of, solved
-from solvers.testing.recipes import GeneratedProblem
+from solvers.testing.checks import ORDINARY_KINDS, check, claiming, promising
+from solvers.testing.findings import Violation, attempt, solved, spent, stacked, status_of
+from solvers.testing.recipes import GeneratedProblem, Recipe
 
 LAYOUTS = ("columns contiguous", "every other entry", "reversed, NumPy", "columns contiguous, NumPy")
 """Ways for an array to lie in memory."""
 
 
-def promises(solver: Any) -> frozenset[Promise]:
-    """What a solver promises beyond its accuracy.
-
-    Args:
-        solver: any solver.
-
-    Returns:
-        Its `promises`, or those that every solver makes.
-    """
-    said: frozenset[Promise] = getattr(solver, "promises", frozenset())
-    return said
-
-
 def same(left: Array, right: Array) -> bool:
-    """Whether two arrays hold the same numbers, NaN in the same places.
-
-    Args:
-        left: an array.
-        right: another.
-
-    Returns:
-        False also where the shapes differ.
-    """
+    """Whether two arrays hold the same numbers, NaN in the same places; false also where the shapes differ."""
     a, b = (np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value) for value in (left, right))
     return a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
 
 
-def _differs(first: LstsqResult, second: LstsqResult) -> str:
-    """What differs between two results.
-
-    Args:
-        first: a result.
-        second: another.
-
-    Returns:
-        A phrase, or nothing.
-    """
-    for name in ("x", "status", "iterations"):
+def _differs(first: LstsqResult, second: LstsqResult, names: tuple[str, ...] = ("x", "status", "iterations")) -> str:
+    """What differs between two results, in a phrase, or nothing."""
+    for name in names:
         left, right = getattr(first, name), getattr(second, name)
         if not same(left, right):
             return f"{name} is {left.tolist()} and {right.tolist()}"
     return ""
 
 
-def check_scaling(solver: Any, case: tuple[GeneratedProblem, int, int]) -> float:
-    """Powers of two change no bit.
+def _right(solver: Any, problem: GeneratedProblem, *answers: Array) -> bool:
+    """Whether answers to a problem of full rank are all within the documented error."""
+    return all(measured_error(solver, problem, x) <= 1 for x in answers)
 
-    Args:
-        solver: the solver.
-        case: a problem of ordinary scale, and the exponents to scale A and b by.
 
-    Returns:
-        0.
-
-    Raises:
-        Violation: if a bit of x, the status or the number of iterations changes.
-    """
-    problem, i, j = case
-    scaled = replace(problem.recipe, matrix_exponent=i, right_exponent=j).problem()
-    plain, other = solved(solver, problem), solved(solver, scaled)
+@check(
+    "scaling",
+    share=8,
+    gentle=True,
+    draws={"kinds": ORDINARY_KINDS, "scales": True},
+    skip=promising(Promise.EXACT_SCALING),
+)
+def scaling(solver: Any, problem: GeneratedProblem) -> float:
+    """Powers of two in A and b change no bit but the exponent of x."""
+    i, j = problem.recipe.matrix_exponent, problem.recipe.right_exponent
+    plain = replace(problem.recipe, matrix_exponent=0, right_exponent=0).problem()
+    first, other = solved(solver, plain), solved(solver, problem)
     back = replace(other, x=ldexp(torch.as_tensor(other.x), torch.tensor(i - j)))
-    difference = _differs(plain, back)
+    difference = _differs(first, back)
     if difference:
-        rounding = _agree(solver, problem, plain.x, back.x)
         raise Violation(
-            scaled,
+            problem,
             measured=f"against the problem with A·2^{-i}, b·2^{-j} (scaled back): {difference}",
             allowed="the same bits",
             cause="the answers agree to rounding: a constant enters that is absolute, or no power of two"
-            if rounding
+            if _right(solver, plain, first.x, back.x)
             else "as an absolute threshold or regularisation would have",
         )
     return 0.0
 
 
-def _agree(solver: Any, problem: GeneratedProblem, first: Array, second: Array) -> bool:
-    """Whether two answers are both within the documented error.
-
-    Args:
-        solver: the solver.
-        problem: of full rank.
-        first: an answer.
-        second: another.
-
-    Returns:
-        Whether they are.
-    """
-    allowed = allowed_error(solver, problem)
-    return all(exact(problem).error(x) <= allowed for x in (first, second))
-
-
-def check_rows(solver: Any, case: tuple[GeneratedProblem, Sequence[int]]) -> float:
-    """The order of the rows changes an answer by no more than rounding.
-
-    Args:
-        solver: the solver.
-        case: a problem of full rank, and an order of its rows.
-
-    Returns:
-        The larger error in units of what is allowed.
-
-    Raises:
-        Violation: if one order converges to the documented accuracy and the other does not.
-    """
-    problem, order = case
-    plain, allowed = solved(solver, problem), allowed_error(solver, problem)
-    worst = ratio(exact(problem).error(plain.x), allowed) if status_of(plain) == Status.CONVERGED else 0.0
-    if worst > 1:
+@check("order", share=6, gentle=True, draws={"min_rows": 2, "full": True})
+def order(solver: Any, problem: GeneratedProblem) -> float:
+    """Permuted rows and columns give the solution within the documented error."""
+    plain = solved(solver, problem)
+    if status_of(plain) != Status.CONVERGED or not _right(solver, problem, plain.x):
         return 0.0  # wrong already in the given order, as the checks of accuracy say
-    turned = [[*order[k:], *order[:k]] for k in range(min(4, len(order)))]
-    for rows in (*turned, list(order)[::-1]):
-        call = f"solver.solve(p.A[{rows}], p.b[{rows}])"
-        result = attempt(problem, call, partial(solver.solve, problem.A[rows], problem.b[rows]))
-        if status_of(result) != Status.CONVERGED or status_of(plain) != Status.CONVERGED:
+    (m, n), worst = problem.A.shape, 0.0
+    draw = random.Random(problem.recipe.seed)
+    sizes = problem.A.abs().amax(dim=1).argsort(stable=True).tolist()
+    orders = [("rows", rows) for rows in (sizes, sizes[::-1], draw.sample(range(m), m), [*range(1, m), 0])]
+    for what, places in (*orders, ("columns", draw.sample(range(n), n))):
+        A, b = (problem.A[places], problem.b[places]) if what == "rows" else (problem.A[:, places], problem.b)
+        call = (
+            f"solver.solve(p.A[{places}], p.b[{places}])" if what == "rows" else f"solver.solve(p.A[:, {places}], p.b)"
+        )
+        result = attempt(problem, call, partial(solver.solve, A, b))
+        if status_of(result) != Status.CONVERGED:
             continue
-        measured = ratio(exact(problem).error(result.x), allowed)
+        x = torch.as_tensor(result.x)
+        measured = measured_error(solver, problem, x if what == "rows" else x[np.argsort(places)])
         if measured > 1:
             raise Violation(
                 problem,
-                measured=f"right in the given order of rows, and {measured:.2g} times the allowed error in {rows}",
+                measured=f"right in the given order of {what}, and {measured:.2g} times the allowed error in {places}",
                 allowed="the documented error in any order",
-                cause="the rows are not treated alike",
+                cause=f"the {what} are not treated alike",
                 call=call,
             )
         worst = max(worst, measured)
     return worst
 
 
-def check_batch(solver: Any, case: Sequence[GeneratedProblem]) -> float:
-    """A batch is a loop.
+def _neighbours(solver: Any, problem: GeneratedProblem) -> list[GeneratedProblem]:
+    """Others to put beside a problem: harder, huge, tiny, without full rank, and some that overflow or divide 0/0."""
+    plain = Recipe(kind="spectrum", m=problem.recipe.m, n=problem.recipe.n, dtype=problem.recipe.dtype)
+    seed, top = problem.recipe.seed, 1000 if plain.dtype == "float64" else 120
+    others = [replace(plain, seed=seed + 1), replace(plain, seed=seed + 2, condition=4.0 if plain.n > 1 else 1.0)]
+    if "rank" in claims(solver):
+        others += [
+            replace(plain, kind="duplicated-column", seed=seed),
+            replace(plain, seed=seed, matrix_exponent=-top, right_exponent=top),
+            replace(plain, seed=seed, matrix_exponent=top - 10, right_exponent=top - 10),
+            replace(plain, kind="zero-column", seed=seed % plain.n, matrix_exponent=top - 10),
+        ]
+    return [other.problem() for other in others]
 
-    Args:
-        solver: the solver.
-        case: problems of one shape and dtype.
 
-    Returns:
-        0.
-
-    Raises:
-        Violation: if an entry of the batch differs from the same problem alone.
-    """
-    problems = list(case)
-    A, b = torch.stack([p.A for p in problems]), torch.stack([p.b for p in problems])
-    code = ", ".join(p.code for p in problems)
-    call = f"ps = [{code}]; solver.solve(torch.stack([q.A for q in ps]), torch.stack([q.b for q in ps]))"
-    together = attempt(problems[0], call, lambda: solver.solve(A, b))
-    exactly = Promise.EXACT_BATCH in promises(solver)
-    for i, problem in enumerate(problems):
-        entry = entry_of(problem, together, i, call)
-        alone = solved(solver, problem)
-        difference = _differs(alone, entry)
-        rounding = _agree(solver, problem, alone.x, entry.x)
-        if difference and (exactly or not rounding):
+@check("batch", share=6, gentle=True, draws={"kinds": ORDINARY_KINDS, "full": True}, skip=claiming("batch"))
+def batch(solver: Any, problem: GeneratedProblem) -> float:
+    """A problem in a batch gets the answer that it gets alone, whoever its neighbours are."""
+    first, *others = _neighbours(solver, problem)
+    problems = [first, problem, *others, problem]
+    together, call = stacked(solver, problems)
+    alone, exactly, worst = solved(solver, problem), Promise.EXACT_BATCH in promises(solver), 0.0
+    for i in (1, len(problems) - 1):
+        entry = together[i]
+        rounding = _right(solver, problem, alone.x, entry.x) and not _differs(alone, entry, ("status",))
+        difference = _differs(alone, entry, ("x", "status", "iterations") if exactly else ("x", "status"))
+        if difference and (exactly or (not rounding and _right(solver, problem, alone.x))):
             raise Violation(
                 problem,
                 measured=f"alone and as entry {i} of a batch of {len(problems)}: {difference}",
-                allowed="the same bits" if exactly else "answers within the documented error",
+                allowed="the same bits" if exactly else "the same status, and an answer within the documented error",
                 cause="the answers agree to rounding: the order of operations depends on the size of the batch"
                 if rounding
                 else f"right alone, wrong as entry {i}: entries of a batch are mixed up or share state",
                 call=call,
             )
-    return 0.0
+        worst = max(worst, held_accurate(solver, problem, entry, f"entry {i} of: {call}"))
+    return worst
 
 
-def check_repetition(solver: Any, problem: GeneratedProblem) -> float:
-    """The same call gives the same bits, and recording changes none.
-
-    Args:
-        solver: the solver.
-        problem: any.
-
-    Returns:
-        0.
-
-    Raises:
-        Violation: if something differs.
-    """
+@check("repetition", share=2, gentle=True, skip=claiming("interface"))
+def repetition(solver: Any, problem: GeneratedProblem) -> float:
+    """The same call gives the same bits, recorded or not."""
     first = solved(solver, problem)
     # A random generator may give the same numbers twice, so three times it is; recording is then the only difference.
     for what, options in (("again", {}), ("again", {}), ("again", {}), ("with record=True", {"record": True})):
@@ -215,92 +160,63 @@ def check_repetition(solver: Any, problem: GeneratedProblem) -> float:
     return 0.0
 
 
-def check_untouched(solver: Any, problem: GeneratedProblem) -> float:
-    """Inputs are not written to, and results share no memory with them.
-
-    Args:
-        solver: the solver.
-        problem: any.
-
-    Returns:
-        0.
-
-    Raises:
-        Violation: if an input changed.
-    """  # noqa: DOC502 - raised by the comparison
+@check("inputs", share=1, gentle=True, draws={"kinds": ORDINARY_KINDS})
+def inputs(solver: Any, problem: GeneratedProblem) -> float:
+    """Inputs are not written to, and share no memory with results."""
+    native = "interface" in claims(solver)
     for family in ("torch", "NumPy"):
-        tensors = (problem.A.clone(), problem.b.clone(), torch.ones_like(problem.x))
-        inputs: list[Any] = [t.numpy() if family == "NumPy" else t for t in tensors]
+        tensors = (problem.A.clone(), problem.b.clone(), *([torch.ones_like(problem.x)] if native else []))
+        given: list[Any] = [t.numpy() if family == "NumPy" else t for t in tensors]
         before = [t.numpy().copy() for t in tensors]
-        A, b, x0 = inputs
-        call = "solver.solve(p.A, p.b, x0=torch.ones_like(p.x), record=True)"
-        solve = partial(solver.solve, A, b, x0=x0, record=True)
-        result = attempt(problem, call, solve)
-        _unchanged(problem, before, inputs, f"during the solve ({family})", "input overwritten: it works in place")
+        options = {"x0": given[2], "record": True} if native else {}
+        call = "solver.solve(p.A, p.b" + (", x0=torch.ones_like(p.x), record=True)" if native else ")")
+        result = attempt(problem, call, partial(solver.solve, *given[:2], **options))
+        _unchanged(problem, before, given, f"during the solve ({family})", "input overwritten: it works in place")
         for output in (result.x, result.trace):
             if output is not None:
                 output[...] = float("nan")
-        _unchanged(
-            problem, before, inputs, f"when the result was written to ({family})", "the result shares memory with it"
-        )
+        when, cause = f"when the result was written to ({family})", "the result shares memory with it"
+        _unchanged(problem, before, given, when, cause)
     return 0.0
 
 
 def _unchanged(problem: GeneratedProblem, before: list[Any], inputs: list[Any], when: str, cause: str) -> None:
-    for name, old, new in zip(("A", "b", "x0"), before, inputs, strict=True):
+    for name, old, new in zip(("A", "b", "x0"), before, inputs, strict=False):
         if not same(old, new):
-            raise Violation(
-                problem, measured=f"{name} changed {when}", allowed="inputs that are left alone", cause=cause
-            )
+            allowed = "inputs that are left alone"
+            raise Violation(problem, measured=f"{name} changed {when}", allowed=allowed, cause=cause)
 
 
-def check_layout(solver: Any, problem: GeneratedProblem) -> float:
-    """How an array lies in memory is of no account.
-
-    Args:
-        solver: the solver.
-        problem: of full rank.
-
-    Returns:
-        The error in units of what is allowed.
-
-    Raises:
-        Violation: if the status changes, or the answer by more than the documented error.
-    """
-    plain, allowed, worst = solved(solver, problem), allowed_error(solver, problem), 0.0
-    if status_of(plain) != Status.CONVERGED or exact(problem).error(plain.x) > allowed:
+@check("layout", share=2, gentle=True, draws={"min_rows": 2, "max_rows": 12, "max_unknowns": 5, "full": True})
+def layout(solver: Any, problem: GeneratedProblem) -> float:
+    """Strided, reversed and column-major arrays are read as what they are."""
+    plain, worst = solved(solver, problem), 0.0
+    if status_of(plain) != Status.CONVERGED or not _right(solver, problem, plain.x):
         return 0.0
-    for layout in LAYOUTS:
-        call = f"the same with A and b laid out as {layout!r}"
-        A, b = _laid_out(problem.A, layout), _laid_out(problem.b, layout)
+    for laid in LAYOUTS:
+        call = f"the same with A and b laid out as {laid!r}"
+        A, b = _laid_out(problem.A, laid), _laid_out(problem.b, laid)
         result = attempt(problem, call, partial(solver.solve, A, b))
-        status, error = status_of(result), exact(problem).error(result.x)
-        if status != Status.CONVERGED or error > allowed:
-            half = error > exact(problem).size * torch.finfo(problem.A.dtype).eps ** 0.5
+        status, measured = status_of(result), measured_error(solver, problem, result.x)
+        if status != Status.CONVERGED or measured > 1:
+            known = view(solver, problem)
+            half = known.error(result.x) > known.size * torch.finfo(problem.A.dtype).eps ** 0.5
             raise Violation(
                 problem,
-                measured=f"contiguous: right; {layout}: status {getattr(status, 'name', None)}, "
-                f"{ratio(error, allowed):.2g} times the allowed error",
+                measured=f"contiguous: right; {laid}: status {getattr(status, 'name', None)}, "
+                f"{measured:.2g} times the allowed error",
                 allowed="the documented error however the array lies in memory",
                 cause="strides are ignored: memory is read as if it were contiguous"
                 if half
-                else likely_cause(solver, problem, result.x, int(torch.as_tensor(result.iterations).max())),
+                else partial(likely_cause, solver, problem, result.x, spent(result)),
                 call=call,
             )
-        worst = max(worst, ratio(error, allowed))
+        worst = max(worst, measured)
     return worst
 
 
 def _laid_out(values: torch.Tensor, layout: str) -> Array:
-    """The same values, elsewhere in memory.
-
-    Args:
-        values: an array.
-        layout: one of `LAYOUTS`.
-
-    Returns:
-        An array that is not contiguous where it has more than one dimension or a stride.
-    """
+    """The same values, in memory as one of `LAYOUTS`: not contiguous where there are two dimensions or a stride."""
     if layout.startswith("columns"):
         laid = values.mT.contiguous().mT if values.ndim > 1 else values
         return laid.numpy() if layout.endswith("NumPy") else laid

@@ -1,37 +1,43 @@
 """Least-squares problems as recipes: a few small numbers from which A and b are made again, to the bit.
 
 A problem that broke a solver is only useful if it can be had again, and read. A `Recipe` is a kind, a shape and small
-integers; its `repr` is the line of code that makes the problem. Everything else is known of the problem made: the
-condition number of A as it stands (not as it was prescribed), and whether its columns are dependent, exactly.
+numbers; its `repr` is the line of code that makes the problem. Everything else is known of the problem as it stands in
+memory (not as it was prescribed): its solution, its condition number, and whether its columns are dependent, exactly.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from typing import Any
 
-import numpy as np
 import torch
 
 from solvers._core.arrays import DTYPES, require_choice, require_count
-from solvers._core.scaling import exponent, ldexp
-from solvers.problems import LstsqProblem, hilbert, lauchli, random_problem
-from solvers.reference import RankDeficientError, solve_exact
+from solvers._core.scaling import ldexp
+from solvers.problems import LstsqProblem, lauchli, random_problem
+from solvers.testing.exact import Known, known
 
 DTYPE_NAMES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
+
+Made = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class GeneratedProblem(LstsqProblem):
     """One problem with the recipe it was made by.
 
-    `condition`, `singular_values` and `residual_norm` belong to A and b as they stand; where `rank_deficient`, the
+    `x`, `condition`, `singular_values` and `residual_norm` belong to A and b as they stand; where `rank_deficient`, the
     condition is inf and x is one minimiser of many.
 
     Args:
         recipe: makes this problem again.
+        known: the exact solution, and what its error is measured by.
         rank_deficient: whether the columns of A are linearly dependent; decided without rounding.
     """
 
     recipe: "Recipe"
+    known: Known = field(repr=False)
     rank_deficient: bool = False
 
     @property
@@ -44,11 +50,20 @@ class GeneratedProblem(LstsqProblem):
         """The expression that makes this problem again."""
         return f"{self.recipe!r}.problem()"
 
-    def __repr__(self) -> str:
+    @property
+    def line(self) -> str:
+        """The problem in words."""
         m, n = self.A.shape
-        dtype = str(self.A.dtype).removeprefix("torch.")
-        rank = "rank-deficient" if self.rank_deficient else f"κ = {float(self.condition):.3g}"
-        return f"{self.kind}, {m}×{n} {dtype}, {rank}, ‖r‖ = {float(self.residual_norm):.3g}: {self.code}"
+        rank = "dependent columns" if self.rank_deficient else f"κ = {float(self.condition):.3g}"
+        if not self.rank_deficient and self.known.ratio * float(self.condition) > 2:
+            rank += f", {1 / self.known.ratio:.3g} with columns of one size"
+        return f"{self.kind}, {m}×{n} {self.recipe.dtype}, {rank}, ‖r‖ = {float(self.residual_norm):.3g}"
+
+    def __repr__(self) -> str:
+        return f"{self.line}: {self.code}"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text("GeneratedProblem(...)" if cycle else repr(self))  # as Hypothesis and IPython ask for it
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -57,15 +72,15 @@ class Recipe:
 
     Args:
         kind: one of `KINDS`.
-        m: rows, at least n.
+        m: rows; at least n but for the kind "spectrum".
         n: unknowns.
-        condition: prescribed σ₁/σₙ, before grading.
-        residual: ‖r‖ relative to ‖A‖, before grading; only where m > n.
-        grade: binary orders of magnitude between neighbouring rows or columns; for "lauchli", ε = 2^−grade.
+        condition: prescribed κ, before grading; of "spectrum", "kahan", "recurrence" and what is made of them.
+        residual: ‖r‖ relative to ‖A‖ and x of size 1; only where m > n.
+        grade: binary orders of magnitude that entries, rows or columns span; of "integers" their bits.
+        columns: column j is multiplied by two to the power of −columns, 0 or columns, for j = 2, 0, 1 modulo 3.
         matrix_exponent: A is multiplied by two to this power.
         right_exponent: b likewise.
-        entries: the entries of [A b] by rows, for "integers".
-        seed: of all that is random.
+        seed: of all that is random; with 0 triangular kinds are plainly triangular.
         dtype: "float64" or "float32".
     """
 
@@ -75,9 +90,9 @@ class Recipe:
     condition: float = 1.0
     residual: float = 0.0
     grade: int = 0
+    columns: int = 0
     matrix_exponent: int = 0
     right_exponent: int = 0
-    entries: tuple[int, ...] = ()
     seed: int = 0
     dtype: str = "float64"
 
@@ -85,9 +100,7 @@ class Recipe:
         require_choice("kind", self.kind, KINDS)
         require_choice("dtype", self.dtype, list(DTYPE_NAMES))
         require_count("n", self.n, least=1)
-        require_count("m", self.m, least=self.n)
-        if self.kind == "integers" and len(self.entries) != self.m * (self.n + 1):
-            raise ValueError(f"entries: got {len(self.entries)}, wants m (n + 1) = {self.m * (self.n + 1)}")
+        require_count("m", self.m, least=1 if self.kind == "spectrum" else self.n)
 
     def __repr__(self) -> str:
         # Only what differs from the defaults, so that the line is short.
@@ -98,162 +111,215 @@ class Recipe:
         """The problem.
 
         Returns:
-            A (m, n) and b (m,), on the CPU, with what is known of them.
+            A (m, n) and b (m,), on the CPU, of memory of their own, with what is known of them.
 
         Cost:
-            Under a millisecond for 12×5, most of it the exact decision on rank.
+            The exact solution: 0.1 ms for 12×5, 15 ms for 64×24, several times that where exponents span hundreds.
         """
-        A, b = _MAKERS[self.kind](self)
-        dtype = DTYPE_NAMES[self.dtype]
-        # Rounded first and scaled then: the scaled problem has the bits of the plain one.
-        A = ldexp(A.to(dtype), torch.tensor(self.matrix_exponent))
-        b = ldexp(b.to(dtype), torch.tensor(self.right_exponent))
-        return _known(self, A, b)
+        made = _made(self)
+        return replace(made, A=made.A.clone(), b=made.b.clone(), x=made.x.clone())
 
 
-def _known(recipe: Recipe, A: torch.Tensor, b: torch.Tensor) -> GeneratedProblem:
-    """Measure a problem: solution, spectrum, residual and rank.
-
-    Args:
-        recipe: its recipe.
-        A: matrix, (m, n).
-        b: right-hand side, (m,).
-
-    Returns:
-        The problem.
-    """
-    e = exponent(A, (0, 1))
-    right = exponent(b, 0)
-    scaled, rhs = ldexp(A.double(), -e), ldexp(b.double(), -right)
-    s = torch.linalg.svdvals(scaled)
-    try:
-        x = torch.from_numpy(solve_exact(scaled, rhs)[0])
-        deficient = False
-    except RankDeficientError:
-        x = torch.linalg.pinv(scaled) @ rhs
-        deficient = True
-    infinite = torch.tensor(float("inf"), dtype=torch.float64)
+@lru_cache(maxsize=4096)
+def _made(recipe: Recipe) -> GeneratedProblem:
+    generator = torch.Generator().manual_seed(recipe.seed)
+    made = _MAKERS[recipe.kind](recipe, generator)
+    A, b = made if isinstance(made, tuple) else (made, _right(made, recipe, generator))
+    dtype = DTYPE_NAMES[recipe.dtype]
+    # Rounded first and scaled then: the scaled problem has the bits of the plain one, unless it is subnormal.
+    spread = recipe.columns * torch.tensor([0, 1, -1]).repeat(recipe.n)[: recipe.n]
+    A = ldexp(A.to(dtype), recipe.matrix_exponent + spread)
+    b = ldexp(b.to(dtype), torch.tensor(recipe.right_exponent))
+    facts = known(A, b)
+    view = facts.standing
     return GeneratedProblem(
         A=A,
         b=b,
-        x=ldexp(x, right - e).to(A.dtype),
-        singular_values=ldexp(s, e),
-        condition=infinite if deficient or not s[-1] else s[0] / s[-1],
-        residual_norm=ldexp(torch.linalg.vector_norm(rhs - scaled @ x), right),
+        x=torch.from_numpy(facts.x).to(dtype),
+        singular_values=torch.from_numpy(facts.singular_values),
+        condition=torch.tensor(view.spread if view else float("inf"), dtype=torch.float64),
+        residual_norm=torch.tensor(facts.residual_norm, dtype=torch.float64),
         recipe=recipe,
-        rank_deficient=deficient,
+        known=facts,
+        rank_deficient=view is None,
     )
 
 
-def _generator(recipe: Recipe) -> torch.Generator:
-    return torch.Generator().manual_seed(recipe.seed)
+def _right(A: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """A right-hand side A x + r: x random of size 1, or, for every third seed where b may be anything, b is."""
+    noise = torch.randn(recipe.m, dtype=torch.float64, generator=generator)
+    if recipe.seed % 3 == 2 and (recipe.residual or recipe.m == recipe.n):
+        return noise
+    b = A @ torch.randn(recipe.n, dtype=torch.float64, generator=generator)
+    size = float(torch.linalg.matrix_norm(A)) / math.sqrt(recipe.m * recipe.n)
+    return b + recipe.residual * size * noise
 
 
-def _spectrum(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    residual = recipe.residual if recipe.m > recipe.n else 0.0
-    problem = random_problem(
-        recipe.m, recipe.n, condition=recipe.condition, residual=residual, generator=_generator(recipe)
-    )
-    return problem.A, problem.b
+def _spectrum(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    m, n = recipe.m, recipe.n
+    residual = recipe.residual if m > n else 0.0
+    problem = random_problem(max(m, n), min(m, n), condition=recipe.condition, residual=residual, generator=generator)
+    if m >= n:
+        return problem.A, problem.b
+    A = problem.A.mT.contiguous()
+    return A, A @ torch.randn(n, dtype=torch.float64, generator=generator)
 
 
-def _integers(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    table = torch.tensor(recipe.entries, dtype=torch.float64).reshape(recipe.m, recipe.n + 1)
-    return table[:, :-1].contiguous(), table[:, -1].contiguous()
+def _integers(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    if recipe.grade:
+        A = ldexp(_spectrum(recipe, generator)[0], torch.tensor(recipe.grade)).round()
+        noise = torch.randn(recipe.m, dtype=torch.float64, generator=generator) * recipe.residual
+        x = torch.randint(-3, 4, (recipe.n,), generator=generator).double()
+        return A, A @ x + ldexp(noise, torch.tensor(recipe.grade)).round()
+    below = torch.randint(-3, 4, (recipe.m, recipe.n), generator=generator).tril(-1)
+    # Few below each diagonal entry: the more there are, the nearer to dependent are the columns.
+    keep = torch.rand(recipe.m, recipe.n, generator=generator) < 2.0 / recipe.n
+    A = (torch.where(keep, below, 0) + torch.eye(recipe.m, recipe.n, dtype=torch.int64)).double()
+    x, noise = (torch.randint(-3, 4, (k,), generator=generator).double() for k in (recipe.n, recipe.m))
+    return A, A @ x + (noise if recipe.residual else 0.0)
 
 
-def _row_graded(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    A, b = _spectrum(recipe)
-    grades = -recipe.grade * torch.arange(recipe.m)
+def _graded(count: int, recipe: Recipe) -> torch.Tensor:
+    return -torch.linspace(0, recipe.grade, count).round().to(torch.int64)
+
+
+def _row_graded(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    A, b = _spectrum(recipe, generator)
+    grades = _graded(recipe.m, recipe)
+    # Large rows first, last or anywhere: for many methods it makes the difference.
+    order = (lambda v: v, lambda v: v.flip(0), lambda v: v[torch.randperm(recipe.m, generator=generator)])
+    grades = order[recipe.seed % 3](grades)
     return ldexp(A, grades[:, None]), ldexp(b, grades)
 
 
-def _column_graded(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    A, b = _spectrum(recipe)
-    return ldexp(A, -recipe.grade * torch.arange(recipe.n)), b
+def _column_graded(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    A, b = _spectrum(recipe, generator)
+    grades = _graded(recipe.n, recipe)
+    return ldexp(A, grades.flip(0) if recipe.seed % 2 else grades), b
 
 
-def _powers_of_two(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = _generator(recipe)
-    m, n = recipe.m, recipe.n
-    exponents = torch.randint(-recipe.grade, 1, (m, n), generator=generator)
-    signs = 1.0 - 2.0 * torch.randint(0, 2, (m, n), generator=generator)
-    A = ldexp(signs.double(), exponents)
-    x = torch.randint(-3, 4, (n,), generator=generator).double()
-    noise = torch.randint(-3, 4, (m,), generator=generator).double()
-    return A, A @ x + recipe.residual * noise
+def _powers_of_two(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    exponents = torch.randint(-min(recipe.grade, 8), 1, (recipe.m, recipe.n), generator=generator)
+    signs = 1.0 - 2.0 * torch.randint(0, 2, (recipe.m, recipe.n), generator=generator)
+    return ldexp(signs.double(), exponents)
 
 
-def _duplicated_rows(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    A, b = _spectrum(recipe)
-    distinct = max(recipe.n, (recipe.m + 1) // 2)
-    rows = torch.arange(recipe.m) % distinct
+def _sparse(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Few entries, of exponents far apart; trapezoidal, so that the rank is full, with the rows in any order."""
+    m, n, g = recipe.m, recipe.n, recipe.grade
+    A = torch.randn(m, n, dtype=torch.float64, generator=generator).tril()
+    A = torch.where(torch.rand(m, n, generator=generator) < 2.0 / n, A, 0.0) + torch.eye(m, n, dtype=torch.float64)
+    spread = torch.randint(-g, 1, (m, n), generator=generator)
+    A = ldexp(A, torch.where(torch.eye(m, n, dtype=torch.bool), spread // 2, spread))
+    b = A @ torch.randn(n, dtype=torch.float64, generator=generator)
+    if recipe.residual:
+        noise = torch.randn(m, dtype=torch.float64, generator=generator)
+        b = ldexp(noise, torch.randint(-g, 1, (m,), generator=generator))
+    order = torch.randperm(m, generator=generator) if recipe.seed else torch.arange(m)
+    return A[order], b[order]
+
+
+def _duplicated_rows(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    A, b = _spectrum(recipe, generator)
+    rows = torch.arange(recipe.m) % max(recipe.n, (recipe.m + 1) // 2)
     return A[rows], b[rows]
 
 
-def _extreme(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    return _spectrum(recipe)
+def _hilbert(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    del generator
+    return 1.0 / (torch.arange(recipe.m).double()[:, None] + torch.arange(1, recipe.n + 1).double())
 
 
-def _hilbert(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    problem = hilbert(recipe.n, m=recipe.m)
-    return problem.A, problem.b + recipe.residual * torch.arange(recipe.m).remainder(2)
+def _vandermonde(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """Polynomials in equidistant points of [−1, 1], or for odd seeds in whole numbers, as in Wampler's data."""
+    del generator
+    points = torch.linspace(-1, 1, recipe.m, dtype=torch.float64)
+    if recipe.seed % 2 and recipe.m ** (recipe.n - 1) < 2**53:
+        points = torch.arange(recipe.m).double()
+    return points[:, None] ** torch.arange(recipe.n)
 
 
-def _lauchli(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+def _lauchli(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    del generator
     problem = lauchli(recipe.n, epsilon=2.0**-recipe.grade)
-    extra = recipe.m - recipe.n - 1
-    A = torch.cat([problem.A, problem.A.new_zeros(max(extra, 0), recipe.n)])[: recipe.m]
-    b = torch.cat([problem.b, problem.b.new_full((max(extra, 0),), recipe.residual)])[: recipe.m]
-    return A, b
+    extra = max(recipe.m - recipe.n - 1, 0)
+    A = torch.cat([problem.A, problem.A.new_zeros(extra, recipe.n)])[: recipe.m]
+    return A, torch.cat([problem.b, problem.b.new_full((extra,), recipe.residual)])[: recipe.m]
 
 
-def _small_integers(recipe: Recipe, n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Generator]:
-    """A trapezoidal matrix of small integers, of full rank, and a right-hand side.
-
-    Args:
-        recipe: gives m and the seed.
-        n: columns.
-
-    Returns:
-        A (m, n), b (m,), and the generator for what else is to be drawn.
-    """
-    generator = _generator(recipe)
-    below = torch.randint(-2, 3, (recipe.m, n), generator=generator).tril(-1)
-    A = (below + torch.eye(recipe.m, n, dtype=torch.int64)).double()
-    return A, torch.randint(-3, 4, (recipe.m,), generator=generator).double(), generator
+def _growth(recipe: Recipe) -> float:
+    """What one of n − 1 steps has to contribute for their product to be the prescribed κ."""
+    return math.exp(math.log(recipe.condition) / max(1, recipe.n - 1))
 
 
-def _zero_column(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    A, b, generator = _small_integers(recipe, recipe.n)
-    A[:, int(torch.randint(0, recipe.n, (), generator=generator))] = 0.0
-    return A, b
+def _kahan(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """diag(1, s, s², …) times a unit triangle with −c above the diagonal: no pivot of it is small."""
+    t = _growth(recipe) ** 2
+    c = (t - 1) / (t + 1)
+    triangle = torch.eye(recipe.n, dtype=torch.float64) - c * torch.ones(recipe.n, recipe.n).double().triu(1)
+    # A little less than the usual s keeps the order of a pivoting method.
+    scales = (math.sqrt(1 - c * c) * (1 - 2.0**-40)) ** torch.arange(recipe.n).double()
+    return _mixed(scales[:, None] * triangle, recipe, generator)
 
 
-def _duplicated_column(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    A, b, _ = _small_integers(recipe, recipe.n)
+def _wilkinson(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """I − triu(1, 1), whose smallest singular value is below 2^(2−n), and whose pivots are all 1."""
+    n = recipe.n
+    return _mixed(torch.eye(n, dtype=torch.float64) - torch.ones(n, n).double().triu(1), recipe, generator)
+
+
+def _recurrence(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """x_i − β x_(i−1) = b_i: bidiagonal, with an inverse that grows like β^n."""
+    n = recipe.n
+    below = torch.diag(torch.full((n - 1,), _growth(recipe), dtype=torch.float64), -1)
+    return _mixed(torch.eye(n, dtype=torch.float64) - below, recipe, generator)
+
+
+def _mixed(R: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """R (n, n) above zeros, (m, n), its rows in any order and mixed by fours, orthogonally: exact for whole numbers."""
+    A = torch.cat([R, R.new_zeros(recipe.m - recipe.n, recipe.n)])
+    if not recipe.seed:
+        return A
+    A = A[torch.randperm(recipe.m, generator=generator)]
+    fours = recipe.m // 4 * 4
+    signs = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float64)
+    A[:fours] = (0.5 * signs @ A[:fours].reshape(-1, 4, recipe.n)).reshape(fours, recipe.n)
+    return A
+
+
+def _zero_column(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    A = _integers(recipe, generator)[0]
+    A[:, recipe.seed % recipe.n] = 0.0
+    return A
+
+
+def _duplicated_column(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    A = _integers(recipe, generator)[0]
     A[:, -1] = A[:, 0] if recipe.n > 1 else 0.0
-    return A, b
+    return A
 
 
-def _dependent_columns(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    A, b, generator = _small_integers(recipe, recipe.n)
-    # One column becomes a whole-number combination of the others, exactly.
-    weights = torch.randint(-2, 3, (recipe.n - 1,), generator=generator).double()
-    A[:, -1] = A[:, :-1] @ weights
-    return A, b
+def _dependent_columns(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """One column becomes a combination of the others, in whole numbers and so exactly."""
+    A = _integers(recipe, generator)[0]
+    A[:, -1] = A[:, :-1] @ torch.randint(-2, 3, (recipe.n - 1,), generator=generator).double()
+    return A
 
 
-_MAKERS: dict[str, Callable[[Recipe], tuple[torch.Tensor, torch.Tensor]]] = {
+_MAKERS: dict[str, Callable[[Recipe, torch.Generator], Made]] = {
     "integers": _integers,
     "spectrum": _spectrum,
     "row-graded": _row_graded,
     "column-graded": _column_graded,
     "powers-of-two": _powers_of_two,
     "duplicated-rows": _duplicated_rows,
+    "sparse": _sparse,
+    "recurrence": _recurrence,
+    "kahan": _kahan,
+    "wilkinson": _wilkinson,
     "hilbert": _hilbert,
+    "vandermonde": _vandermonde,
     "lauchli": _lauchli,
-    "extreme": _extreme,
     "zero-column": _zero_column,
     "duplicated-column": _duplicated_column,
     "dependent-columns": _dependent_columns,
@@ -266,17 +332,4 @@ KINDS = tuple(_MAKERS)
 """All kinds, simplest first."""
 
 FULL_RANK_KINDS = tuple(kind for kind in KINDS if kind not in DEFICIENT_KINDS)
-"""Kinds whose columns are independent."""
-
-
-def largest_exponent(dtype: torch.dtype) -> int:
-    """How far problems of kind "extreme" go towards over- and underflow.
-
-    Args:
-        dtype: float32 or float64.
-
-    Returns:
-        E with entries of size 2^±E; a quarter of the remaining exponents is left to what the problem itself spans.
-    """
-    bits = int(np.log2(torch.finfo(dtype).max))
-    return 3 * (bits // 4) if dtype == torch.float32 else 15 * (bits // 16)
+"""Kinds whose columns are independent; to working precision some only while κ is below 1/(max(m, n) eps)."""

@@ -17,22 +17,24 @@ class CheckResult:
         worst: the largest error in units of what is allowed; 0 where nothing is measured but equality.
         seconds: spent.
         skipped: why it does not apply, or nothing.
+        expected: why it was expected to fail, where it did, or nothing.
         finding: what was found wrong, or None.
     """
 
     name: str
     claim: str
-    examples: int
-    worst: float
-    seconds: float
+    examples: int = 0
+    worst: float = 0.0
+    seconds: float = 0.0
     skipped: str = ""
+    expected: str = ""
     finding: Finding | None = None
 
     @property
     def outcome(self) -> str:
-        """Passed, FAILED or skipped with the reason."""
-        if self.skipped:
-            return f"skipped: {self.skipped}"
+        """Passed, FAILED, or skipped or failed as expected with the reason."""
+        if self.skipped or self.expected:
+            return f"skipped: {self.skipped}" if self.skipped else f"fails as expected: {self.expected}"
         return "FAILED" if self.finding else "passed"
 
 
@@ -80,8 +82,9 @@ class CheckReport:
         return max((check.worst for check in self.checks), default=0.0)
 
     def _title(self) -> str:
+        held = [check for check in self.checks if not check.skipped]
         failed = len(self.failures)
-        verdict = f"fails {failed} of {len(self.checks)} checks" if failed else f"passes {len(self.checks)} checks"
+        verdict = f"fails {failed} of {len(held)} checks" if failed else f"passes {len(held)} checks"
         return (
             f"solver {self.solver!r} {verdict} (κ to {self.max_condition:.3g}, {self.examples} examples, "
             f"seed {self.seed}, {self.seconds:.1f} s)"

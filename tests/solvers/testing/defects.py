@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from solvers import Status
+from solvers import Promise, Status
 from solvers.cgls import CGLS
 from solvers.cholesky import Cholesky
 from solvers.gradient_descent import GradientDescent
@@ -43,7 +43,7 @@ class Float32Inside(QR):
     def _solve(self, A, b, x0, record):
         result = super()._solve(A.float(), b.float(), x0, record)
         trace = None if result.trace is None else result.trace.to(A.dtype)
-        return replace(result, x=result.x.to(A.dtype), trace=trace)
+        return replace(result, x=result.x.to(A.dtype), trace=trace, residual_norm=None, condition=None)
 
 
 @planted("accuracy", "as float32 inside would have")
@@ -106,7 +106,7 @@ class WrongForOneUnknown(QR):
         return replace(result, x=result.x * 1.25, trace=None) if A.shape[-1] == 1 else result
 
 
-@planted("order of rows", "the rows are not treated alike")
+@planted("order", "the rows are not treated alike")
 class TrustsFirstRow(QR):
     """Scales by a pivot that it never looks for."""
 
@@ -223,6 +223,8 @@ class SecondEntryWrong(QR):
 
 @planted("batch", "depends on the size of the batch")
 class BatchDependentRounding(QR):
+    promises = frozenset({Promise.EXACT_BATCH})
+
     def _solve(self, A, b, x0, record):
         result = super()._solve(A, b, x0, record)
         return replace(result, x=result.x * (1 + 2 * torch.finfo(A.dtype).eps * (len(b) > 1)), trace=None)

@@ -9,27 +9,26 @@ import torch
 
 from solvers.result import Array, Status
 from solvers.solver import Promise
-from solvers.testing.accuracy import Exact, condition_power, documented_unit, exact
-from solvers.testing.answers import held_accurate, is_iterative, status_of
-from solvers.testing.findings import Violation, attempt, solved
-from solvers.testing.invariances import promises, same
+from solvers.testing.accuracy import condition_power, constant, documented_unit, promises, view
+from solvers.testing.answers import held_accurate
+from solvers.testing.checks import GENTLE, ORDINARY_KINDS, check, claiming, iterating, promising
+from solvers.testing.exact import Exact
+from solvers.testing.findings import Violation, attempt, solved, spent, status_of
+from solvers.testing.invariances import same
 from solvers.testing.recipes import GeneratedProblem
 
 RATES = (Promise.GRADIENT_RATE, Promise.CHEBYSHEV_RATE, Promise.KRYLOV_RATE, Promise.NEWTON_RATE)
 """Promises about ‖x_k − x*‖/‖x₀ − x*‖."""
 
+STEEP = {"kinds": ("spectrum",), "max_condition": GENTLE, "steep": True, "max_rows": 24, "max_unknowns": 8}
+"""Problems that no method solves in one step."""
+
+FAR = 1e10
+"""The size of a starting point that is far from the solution."""
+
 
 def rate(promise: Promise, known: Exact, k: int) -> float:
-    """What a promise allows ‖x_k − x*‖/‖x₀ − x*‖ to be.
-
-    Args:
-        promise: one of `RATES`.
-        known: the problem.
-        k: the iteration.
-
-    Returns:
-        The factor, 1 or more for k = 0.
-    """
+    """What a promise allows ‖x_k − x*‖/‖x₀ − x*‖ to be."""
     kappa, (m, n) = known.spread, known.A.shape
     q = (kappa - 1) / (kappa + 1)
     if promise == Promise.GRADIENT_RATE:
@@ -42,44 +41,27 @@ def rate(promise: Promise, known: Exact, k: int) -> float:
     return float((1 - 1 / (kappa**2 * np.sqrt(m * n))) ** (2.0 ** min(k, 60))) if k else 1.0
 
 
-def start_of(problem: GeneratedProblem) -> torch.Tensor:
-    """A starting point that no method chooses by itself.
-
-    Args:
-        problem: any.
-
-    Returns:
-        (3, −3, 3, …) in the units of x.
-    """
+def start_of(problem: GeneratedProblem, size: float = 3.0) -> torch.Tensor:
+    """A starting point that no method chooses by itself."""
     signs = 1.0 - 2.0 * torch.arange(len(problem.x)).remainder(2)
-    return (3.0 * signs).to(problem.x.dtype)
+    return (size * signs).to(problem.x.dtype)
 
 
-def check_trace(solver: Any, problem: GeneratedProblem) -> float:
-    """The trace begins at x0, ends at x, and is as long as the iterations.
-
-    Args:
-        solver: the solver.
-        problem: of full rank.
-
-    Returns:
-        0.
-
-    Raises:
-        Violation: if it does not.
-    """
+@check("trace", share=1, gentle=True, draws={"kinds": ORDINARY_KINDS, "full": True}, skip=claiming("interface"))
+def trace(solver: Any, problem: GeneratedProblem) -> float:
+    """The trace begins at x0, ends at x and has a row an iteration."""
     x0 = start_of(problem)
     result = solved(solver, problem, x0=x0, record=True)
     if result.trace is None:
         return 0.0
     call = "solver.solve(p.A, p.b, x0=solvers.testing.start_of(p), record=True)"
-    rows, spent = len(result.trace), int(torch.as_tensor(result.iterations))
-    if tuple(result.trace.shape) != (spent + 1, *result.x.shape):
+    rows, count = len(result.trace), spent(result)
+    if tuple(result.trace.shape) != (count + 1, *result.x.shape):
         raise Violation(
             problem,
-            measured=f"trace of shape {tuple(result.trace.shape)} after {spent} iterations",
-            allowed=f"shape {(spent + 1, *result.x.shape)}: the starting point and every iterate",
-            cause="the trace does not include the start" if rows == spent else "iterations are miscounted",
+            measured=f"trace of shape {tuple(result.trace.shape)} after {count} iterations",
+            allowed=f"shape {(count + 1, *result.x.shape)}: the starting point and every iterate",
+            cause="the trace does not include the start" if rows == count else "iterations are miscounted",
             call=call,
         )
     if not same(result.trace[-1], result.x):
@@ -90,7 +72,8 @@ def check_trace(solver: Any, problem: GeneratedProblem) -> float:
             cause="the trace holds other iterates than those computed with, or x is a better one on the way",
             call=call,
         )
-    if spent and not same(result.trace[0], x0) and exact(problem).error(result.trace[0]) > _floor(solver, problem, x0):
+    off = view(solver, problem).error(result.trace[0])
+    if count and not same(result.trace[0], x0) and off > _floor(solver, problem, x0):
         raise Violation(
             problem,
             measured=f"the first row of the trace is {result.trace[0].tolist()}",
@@ -101,19 +84,9 @@ def check_trace(solver: Any, problem: GeneratedProblem) -> float:
     return 0.0
 
 
-def check_start(solver: Any, problem: GeneratedProblem) -> float:
-    """An iteration starts where it is told to.
-
-    Args:
-        solver: the solver.
-        problem: of full rank, n >= 2 and κ > 1, so that one step from anywhere does not solve it.
-
-    Returns:
-        The error in units of what is allowed.
-
-    Raises:
-        Violation: if x0 is recorded and not used.
-    """
+@check("start", share=1, draws=STEEP, skip=iterating)
+def start(solver: Any, problem: GeneratedProblem) -> float:
+    """An iteration starts at the x0 that it records."""
     x0 = start_of(problem)
     told, zero = solved(solver, problem, x0=x0, record=True), solved(solver, problem, x0=0 * x0, record=True)
     if told.trace is None or zero.trace is None or min(len(told.trace), len(zero.trace)) < 2:
@@ -129,16 +102,16 @@ def check_start(solver: Any, problem: GeneratedProblem) -> float:
     return held_accurate(solver, problem, zero)
 
 
+@check("far start", share=3, gentle=True, draws={"full": True}, skip=claiming("interface"))
+def far_start(solver: Any, problem: GeneratedProblem) -> float:
+    """From a starting point of size 1e10, CONVERGED still means within the documented error."""
+    x0 = start_of(problem, FAR)
+    call = f"solver.solve(p.A, p.b, x0=solvers.testing.start_of(p, {FAR:.0e}))"
+    return held_accurate(solver, problem, solved(solver, problem, x0=x0), call)
+
+
 def capped(solver: Any, cap: int) -> Any:
-    """The same solver with another cap on its iterations.
-
-    Args:
-        solver: with a `max_iterations`.
-        cap: the cap.
-
-    Returns:
-        A copy.
-    """
+    """The same solver with another cap on its iterations."""
     if is_dataclass(solver) and not isinstance(solver, type):
         return replace(solver, max_iterations=cap)
     other = copy.copy(solver)
@@ -146,38 +119,28 @@ def capped(solver: Any, cap: int) -> Any:
     return other
 
 
-def check_cap(solver: Any, case: tuple[GeneratedProblem, int]) -> float:
-    """`max_iterations` is honoured, and x is then the iterate reached.
-
-    Args:
-        solver: with a `max_iterations`.
-        case: a problem of full rank and a cap.
-
-    Returns:
-        The error of an answer that converged, in units of what is allowed.
-
-    Raises:
-        Violation: if more iterations are spent, or the status or x is not that of the cap.
-    """
-    problem, cap = case
-    limited = capped(solver, cap)
-    call = f"solver with max_iterations={cap}: solver.solve(p.A, p.b)"
+@check("cap", share=1, gentle=True, draws={"kinds": ORDINARY_KINDS, "full": True}, skip=iterating)
+def cap(solver: Any, problem: GeneratedProblem) -> float:
+    """max_iterations is honoured, and x is then the iterate reached."""
+    most = problem.recipe.seed % 13
+    limited = capped(solver, most)
+    call = f"solver with max_iterations={most}: solver.solve(p.A, p.b)"
     result = attempt(problem, call, lambda: limited.solve(problem.A, problem.b))
     full = solved(solver, problem, record=True)
-    spent, status = int(torch.as_tensor(result.iterations)), status_of(result)
-    said = f"{spent} iterations, status {getattr(status, 'name', status)}"
-    if spent > cap or (status == Status.MAX_ITERATIONS and spent != cap):
+    count, status = spent(result), status_of(result)
+    said = f"{count} iterations, status {getattr(status, 'name', status)}"
+    if count > most or (status == Status.MAX_ITERATIONS and count != most):
         raise Violation(
             problem,
-            measured=f"{said} with max_iterations={cap}",
-            allowed=f"at most {cap} iterations, and exactly that many where they ran out",
+            measured=f"{said} with max_iterations={most}",
+            allowed=f"at most {most} iterations, and exactly that many where they ran out",
             cause="iteration cap ignored, or iterations miscounted",
             call=call,
         )
-    if full.trace is not None and spent < len(full.trace) and not same(result.x, full.trace[spent]):
+    if full.trace is not None and count < len(full.trace) and not same(result.x, full.trace[count]):
         raise Violation(
             problem,
-            measured=f"{said}, and x = {result.x.tolist()} is not iterate {spent}, {full.trace[spent].tolist()}",
+            measured=f"{said}, and x = {result.x.tolist()} is not iterate {count}, {full.trace[count].tolist()}",
             allowed="the iterate that the cap allows",
             cause="iteration cap ignored: x is a later iterate than the count says, or the best one on the way",
             call=call,
@@ -185,24 +148,14 @@ def check_cap(solver: Any, case: tuple[GeneratedProblem, int]) -> float:
     return held_accurate(limited, problem, result, call)
 
 
-def check_rates(solver: Any, problem: GeneratedProblem) -> float:
-    """The promised rates and monotony hold along the trace.
-
-    Args:
-        solver: that promises some.
-        problem: of full rank, κ small.
-
-    Returns:
-        The largest error in units of what the rates allow.
-
-    Raises:
-        Violation: if an iterate is further from the solution than promised.
-    """
+@check("rate", share=3, draws=STEEP, skip=promising(Promise.MONOTONE, *RATES))
+def rates(solver: Any, problem: GeneratedProblem) -> float:
+    """The iterates come closer at the promised rate."""
     x0 = start_of(problem)
     result = solved(solver, problem, x0=x0, record=True)
     if result.trace is None:
         return 0.0
-    known, floor = exact(problem), _floor(solver, problem, x0)
+    known, floor = view(solver, problem), _floor(solver, problem, x0)
     errors = _errors(known, result.trace)
     worst = 0.0
     for promise in sorted(promises(solver)):
@@ -228,17 +181,7 @@ def check_rates(solver: Any, problem: GeneratedProblem) -> float:
 
 
 def _limits(promise: Promise, known: Exact, errors: Any, floor: float) -> Any:
-    """What a promise allows each iterate.
-
-    Args:
-        promise: any.
-        known: the problem.
-        errors: ‖x_k − x*‖, (T+1,).
-        floor: the error that rounding may leave.
-
-    Returns:
-        (T+1,), or None for a promise that is not about iterates.
-    """
+    """What a promise allows each iterate."""
     if promise == Promise.MONOTONE:
         return np.concatenate([errors[:1], errors[:-1]]) + floor
     if promise not in RATES:
@@ -252,29 +195,8 @@ def _errors(known: Exact, trace: Array) -> Any:
 
 
 def _floor(solver: Any, problem: GeneratedProblem, x0: torch.Tensor) -> float:
-    """The error that rounding may leave when an iteration starts at x0.
-
-    Args:
-        solver: the solver.
-        problem: of full rank.
-        x0: the starting point.
-
-    Returns:
-        The documented error, for a solution as large as the larger of x* and x0.
-    """
-    known = exact(problem)
+    """The error that rounding may leave when an iteration starts at x0."""
+    known = view(solver, problem)
     size = known.size + float(np.linalg.norm(known.scaled(x0)))
-    unit = documented_unit(solver, problem.A.dtype)
-    return replace(known, size=size).allowance(unit, max(1, condition_power(solver)))
-
-
-def iterates(solver: Any) -> str:
-    """Why checks of the cap do not apply.
-
-    Args:
-        solver: any.
-
-    Returns:
-        A reason, or nothing.
-    """
-    return "" if is_iterative(solver) else "no max_iterations"
+    unit = constant(solver, *known.A.shape) * documented_unit(solver, problem.A.dtype)
+    return unit * (known.spread ** max(1, condition_power(solver)) * size + known.spread**2 * known.slope)
