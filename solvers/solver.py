@@ -27,8 +27,7 @@ class Promise(StrEnum):
 
     EXACT_SCALING: multiplying A, b and x0 by powers of two multiplies x by one, and changes no other bit.
     EXACT_BATCH: a problem in a batch gets the bits that it gets alone; so with the fused kernels, by construction.
-    COLUMNWISE: the error bound holds with the columns of A, and with them the unknowns, brought to comparable size by
-        powers of two; κ is then what `LstsqResult.condition` says of it.
+    COLUMNWISE: the error bound holds with columns of A, and unknowns, brought to comparable size by powers of two.
     COMPONENTWISE: |x̂_j − x_j| <= c u |x_j| for every j, whatever κ.
     MONOTONE: ‖x_k − x*‖ never grows, to rounding, from any x0.
     GRADIENT_RATE: ‖x_k − x*‖ <= ((κ² − 1)/(κ² + 1))^k ‖x₀ − x*‖.

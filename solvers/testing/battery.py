@@ -86,6 +86,8 @@ def parametrize_with_checks(
 ) -> "pytest.MarkDecorator":
     """A pytest decorator that makes one test of each check of each solver, with an id of its own.
 
+    For example::
+
         @parametrize_with_checks([my_solver, my_function])
         def test_solver(solver, check):
             check(solver)
