@@ -33,7 +33,16 @@ _MOST_PIECES = 200_000
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One hidden layer's coefficients, exact: of a, x, a(a·a), a(a·x), x(a·x) and x(x·x)."""
+    """One hidden layer's coefficients, exact.
+
+    Args:
+        m_a: Of a.
+        m_x: Of x.
+        aaa: Of a(a·a).
+        aax: Of a(a·x).
+        axx: Of x(a·x).
+        xxx: Of x(x·x).
+    """
 
     m_a: float
     m_x: float
