@@ -130,7 +130,7 @@ def adapt(
     Args:
         function: of a matrix (m, n) and a right-hand side (m,), or with `batch="native"` of batches of them.
         name: what to call it; the function's own name unless given.
-        x: where in what it returns the solution (n,) is: a callable, an index, or a name of a key or attribute; None where
+        x: where in what it returns x (n,) is: a callable, an index, or the name of a key or attribute; None where
             it returns the solution itself.
         status: likewise how it ended: values of `Status`, or booleans, true for CONVERGED; None for a function that
             does not say, whose x counts whatever the problem. With booleans nothing is asked of its rank.
