@@ -10,7 +10,7 @@ Method "interval": Arb's ball arithmetic encloses the solution of AᵀA x = Aᵀ
 Range: a ratio above the largest float64 has that as its lower bound and inf as its upper; one below the smallest has 0
     and the smallest.
 Rank: a dependent A has no unique x*; the enclosure is then (nan, nan), and `full_rank` says so.
-Cost: 0.4 ms for 20×5 by either.
+Cost: 0.3 ms for 20×5 by "rational", 0.2 ms by "interval".
 
 Reference: Rump, Verification methods: rigorous results using floating-point arithmetic, Acta Numerica 19 (2010);
 Johansson, Arb: efficient arbitrary-precision midpoint-radius interval arithmetic, IEEE Trans. Comput. 66 (2017).

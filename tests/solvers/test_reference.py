@@ -12,6 +12,7 @@ from solvers import Status, reference
 from solvers.problems import random_problem
 from solvers.reference import RankDeficientError, round_pair, solve_rational
 
+from .. import fuzz_reference
 from ..fuzz_reference import draw, run
 from ..oracle import eliminate, householder, is_nearest
 from .tolerance import unit
@@ -160,6 +161,19 @@ def test_a_short_fuzz(start):
     kinds, failures = run(0, range(start, start + 50))
     assert not failures, "\n".join(failures)
     assert min(kinds["solved"], kinds["rank-deficient"]) > 0
+
+
+def test_the_fuzz_sees_a_last_bit(monkeypatch, capsys):
+    def towards_zero(numerator, denominator, exponent):
+        hi, lo = round_pair(numerator, denominator, exponent)
+        return np.nextafter(hi, 0.0) if hi * lo < 0 else hi, lo
+
+    monkeypatch.setattr(reference, "round_pair", towards_zero)
+    monkeypatch.setattr("sys.argv", ["fuzz", "--problems", "5", "--seed", "1"])
+    assert fuzz_reference.main() == 1
+    told = capsys.readouterr().out
+    assert "--seed 1 --only" in told
+    assert "x[0] = " in told
 
 
 @pytest.mark.parametrize(("half", "rest", "rounded"), [(1, 1, 1), (3, -1, 1), (1, 0, 0), (3, 0, 2)])
