@@ -126,6 +126,8 @@ def run(seed: int, indices: range) -> tuple[Counter[str], list[str]]:
         kind, bad = check(seed, index)
         kinds[kind] += 1
         failures += [f"--seed {seed} --only {index}: {line}" for line in bad]
+        if (kinds.total() % 1000) == 0:
+            print(f"{kinds.total()} of {len(indices)}, {len(failures)} failures", file=sys.stderr)
     return kinds, failures
 
 

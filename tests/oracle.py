@@ -1,6 +1,6 @@
 """What the reference and the certificates are held against: other algorithms, in other arithmetic.
 
-`eliminate` is Gauss's elimination with rows exchanged, in `fractions.Fraction`; `householder` is a QR in mpmath, with
+`eliminate` is Gauss's elimination of the normal equations, in fractions; `householder` is a QR in mpmath, with
 reflections written out because `mpmath.qr_solve` fails on exact zeros and calls small entries singular.
 """
 
@@ -16,18 +16,21 @@ def eliminate(A: np.ndarray, b: np.ndarray) -> list[Fraction] | None:
     rows = [[Fraction(v) for v in row] for row in np.column_stack([A, b]).tolist()]
     n = A.shape[1]
     normal = [[sum((r[i] * r[j] for r in rows), Fraction(0)) for j in range(n + 1)] for i in range(n)]
-    for k in range(n):
-        pivot = next((i for i in range(k, n) if normal[i][k]), None)
-        if pivot is None:
+    left, order = set(range(n)), []
+    while left:
+        # The emptiest equation first, for sparse matrices; a zero on the diagonal of what is left is a dependence.
+        k = min(left, key=lambda i: sum(map(bool, normal[i])))
+        if not normal[k][k]:
             return None
-        normal[k], normal[pivot] = normal[pivot], normal[k]
-        for i in range(k + 1, n):
+        left.remove(k)
+        order.append(k)
+        for i in left:
             if normal[i][k]:
                 factor = normal[i][k] / normal[k][k]
                 normal[i] = [p - factor * q if q else p for p, q in zip(normal[i], normal[k], strict=True)]
     x = [Fraction(0)] * n
-    for i in reversed(range(n)):
-        known = sum((normal[i][j] * x[j] for j in range(i + 1, n)), Fraction(0))
+    for i in reversed(order):
+        known = sum((v * x[j] for j, v in enumerate(normal[i][:n]) if v and j != i), Fraction(0))
         x[i] = (normal[i][n] - known) / normal[i][i]
     return x
 
