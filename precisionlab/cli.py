@@ -25,12 +25,7 @@ class Command(click.Command):
         self.example = example
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples.
-
-        Args:
-            ctx: As click's.
-            formatter: As click's.
-        """
+        """Write the examples."""
         del ctx
         _write_example(formatter, self.example)
 
@@ -41,12 +36,7 @@ class Group(click.Group):
     command_class = Command
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Run, turning every foreseen error into a line and an exit code.
-
-        Args:
-            *args: As click's.
-            **kwargs: As click's.
-        """
+        """Run, turning every foreseen error into a line and an exit code."""
         kwargs["standalone_mode"] = False
         try:
             code = super().main(*args, **kwargs)
@@ -62,12 +52,7 @@ class Group(click.Group):
             sys.exit(130)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write an example.
-
-        Args:
-            ctx: As click's.
-            formatter: As click's.
-        """
+        """Write an example."""
         del ctx
         _write_example(
             formatter, "precisionlab report linear-attention/explicit-gradient gradient-descent --out report"

@@ -77,9 +77,5 @@ class Experiment:
             return sum(parameter.numel() for parameter in self.backbone().parameters())
 
     def backbone(self) -> torch.nn.Module:
-        """The model, its weights as they come.
-
-        Returns:
-            A model of the experiment's dtype.
-        """
+        """The model, its weights as they come."""
         return build(self.model, self.shape, loops=loops_of(self.model, self.task), dtype=DTYPES[self.dtype])

@@ -22,11 +22,7 @@ class Taps(nn.Module):
         self.weight = nn.Parameter(torch.zeros(width, lags))
 
     def forward(self) -> torch.Tensor:
-        """The taps.
-
-        Returns:
-            (w, lags).
-        """
+        """The taps: (w, lags)."""
         return self.weight
 
 
@@ -62,11 +58,7 @@ class ImplicitTaps(nn.Module):
         self.outer = nn.Linear(4 * bands, width, bias=False)
 
     def forward(self) -> torch.Tensor:
-        """The taps.
-
-        Returns:
-            (w, lags).
-        """
+        """The taps: (w, lags)."""
         taps: torch.Tensor = self.outer(self.inner(self.phases).sin()).mT * self.window
         return taps
 

@@ -41,15 +41,7 @@ class GatedConvolution:
     projections: bool = True
 
     def build(self, *, width: int, tokens: int) -> "GatedConvolutionLayer":
-        """Make a layer.
-
-        Args:
-            width: Features of a token, w.
-            tokens: Tokens of a prompt: the filter's length where the settings name none.
-
-        Returns:
-            The layer.
-        """
+        """Make a layer."""
         return GatedConvolutionLayer(self, width, taps=self.taps or tokens)
 
 
@@ -93,15 +85,7 @@ class GatedConvolutionLayer(nn.Module):
         return by_fan_in(draw) * (0.8 if name == "out.weight" else 1.0)
 
     def forward(self, tokens: torch.Tensor, readers: slice = slice(None)) -> torch.Tensor:
-        """Mix the tokens.
-
-        Args:
-            tokens: (B, T, w).
-            readers: Which tokens' outputs are wanted.
-
-        Returns:
-            (B, Q, w), Q being the number of readers.
-        """
+        """Mix the tokens: (B, Q, w)."""
         gate, value, taps = self.gate(tokens[:, readers]), self.value(tokens), self.taps()
         if gate.shape == value.shape and not self.by_fft:
             mixed = convolve(value, gate, taps.mT, self.bias, first=self.first)

@@ -41,15 +41,7 @@ class LinearAttention:
         want_prefix(self.prefix, causal=self.causal)
 
     def build(self, *, width: int, tokens: int) -> "LinearAttentionLayer":
-        """Make a layer.
-
-        Args:
-            width: Features of a token, w.
-            tokens: Tokens of a prompt; not used: the layer takes any number.
-
-        Returns:
-            The layer.
-        """
+        """Make a layer."""
         del tokens
         return LinearAttentionLayer(self, width)
 
@@ -119,15 +111,7 @@ class LinearAttentionLayer(nn.Module):
         return by_fan_in(draw) * (0.2 if name == "out.weight" else 1.0)
 
     def forward(self, tokens: torch.Tensor, readers: slice = slice(None)) -> torch.Tensor:
-        """Mix the tokens.
-
-        Args:
-            tokens: (B, T, w).
-            readers: Which tokens' outputs are wanted.
-
-        Returns:
-            (B, Q, w), Q being the number of readers.
-        """
+        """Mix the tokens: (B, Q, w)."""
         settings, length = self.settings, tokens.shape[1]
         q, k, v = split(self.qkv(tokens), settings.heads)
         divisor = length if settings.normalise == "length" else 1

@@ -37,25 +37,14 @@ class Polynomial:
     scores: torch.Tensor
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Evaluate it, by the formula.
-
-        Args:
-            tokens: (B, T, F).
-
-        Returns:
-            (B, T, E).
-        """
+        """Evaluate it, by the formula: (B, T, E)."""
         extended = torch.nn.functional.pad(tokens, (0, 1), value=1.0).unsqueeze(1)  # (B, 1, T, F+1)
         memory = extended.mT @ extended @ self.values.mT  # Σ_i t̃_i (values t̃_i)ᵀ, (B, heads, F+1, E)
         cubic = (extended @ self.scores.mT @ memory).sum(dim=1)
         return self.constant + tokens @ self.linear.mT + cubic
 
     def cubic(self) -> torch.Tensor:
-        """Coefficients of t̃_i[f] t̃_i[g] t̃_j[h] in each emitted feature: values and keys of a token commute.
-
-        Returns:
-            (E, F+1, F+1, F+1), symmetric in f and g.
-        """
+        """Coefficients of t̃_i[f] t̃_i[g] t̃_j[h] in each emitted feature: values and keys of a token commute."""
         product = torch.einsum("aef,agh->efgh", self.values, self.scores)
         return (product + product.transpose(1, 2)) / 2
 

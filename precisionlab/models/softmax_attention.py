@@ -35,15 +35,7 @@ class SoftmaxAttention:
         want_prefix(self.prefix, causal=self.causal)
 
     def build(self, *, width: int, tokens: int) -> "SoftmaxAttentionLayer":
-        """Make a layer.
-
-        Args:
-            width: Features of a token, w.
-            tokens: Tokens of a prompt; not used: the layer takes any number.
-
-        Returns:
-            The layer.
-        """
+        """Make a layer."""
         del tokens
         return SoftmaxAttentionLayer(self, width)
 
@@ -64,15 +56,7 @@ class SoftmaxAttentionLayer(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, tokens: torch.Tensor, readers: slice = slice(None)) -> torch.Tensor:
-        """Mix the tokens.
-
-        Args:
-            tokens: (B, T, w).
-            readers: Which tokens' outputs are wanted.
-
-        Returns:
-            (B, Q, w), Q being the number of readers.
-        """
+        """Mix the tokens: (B, Q, w)."""
         settings = self.settings
         q, k, v = split(self.qkv(tokens), settings.heads)
         seen = visible(tokens.shape[1], readers, causal=settings.causal, prefix=settings.prefix, device=tokens.device)

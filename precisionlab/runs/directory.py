@@ -65,15 +65,7 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other process from training here, and clear away what a killed one left half-written.
-
-        Yields:
-            Nothing.
-
-        Raises:
-            Occupied: If another process is training here.
-            OSError: If the folder cannot be made or written to, or its file system knows no locks.
-        """
+        """Keep every other process from training here, and clear away what a killed one left half-written."""
         import fcntl
 
         make_folder(self.path)
@@ -95,11 +87,7 @@ class RunDirectory:
             os.close(descriptor)
 
     def begin(self, config: RunConfig) -> None:
-        """Write what is known before training; the configuration last, since it is what makes this a run.
-
-        Args:
-            config: The run's.
-        """
+        """Write what is known before training; the configuration last, since it is what makes this a run."""
         write_atomically(
             self.path / ENVIRONMENT,
             json.dumps(environment(config.device, processes=distributed.size()), indent=2).encode(),
@@ -107,14 +95,7 @@ class RunDirectory:
         write_atomically(self.path / CONFIG, configs.dumps(config).encode())
 
     def config(self) -> RunConfig:
-        """The run's configuration.
-
-        Returns:
-            It.
-
-        Raises:
-            ValueError: If it is missing or malformed.
-        """
+        """The run's configuration."""
         path = self.path / CONFIG
         data = configs.parsed(read_text(path), source=str(path))
         try:
@@ -123,26 +104,12 @@ class RunDirectory:
             raise ValueError(f"{error}{_what_to_import(data.get('plugins'))}") from None
 
     def save(self, progress: Progress, objective: Objective) -> None:
-        """Write the state, then what is made from it.
-
-        Args:
-            progress: Where the run stands.
-            objective: Knows the weights by name.
-        """
+        """Write the state, then what is made from it."""
         save_progress(self.path / STATE, progress)
         self._publish(progress, objective)
 
     def progress(self, objective: Objective, phases: Sequence[Phase], *, attempts: int) -> Progress:
-        """Where the run stood when it was last saved; its metrics and weights are brought to the same point.
-
-        Args:
-            objective: What is minimised.
-            phases: The recipe.
-            attempts: The most random starts.
-
-        Returns:
-            Progress for `fit`; a fresh one where nothing was saved.
-        """
+        """Where the run stood when it was last saved; its metrics and weights are brought to the same point."""
         progress = load_progress(self.path / STATE, objective, phases, attempts=attempts)
         self._publish(progress, objective)
         return progress
@@ -169,25 +136,11 @@ class RunDirectory:
             save_checkpoint(self.path / MODEL, objective.named(progress.best), measured)
 
     def write_card(self, card: Card) -> None:
-        """Write the card.
-
-        Args:
-            card: It.
-        """
+        """Write the card."""
         write_atomically(self.path / CARD, json.dumps(asdict(card), indent=2, ensure_ascii=False).encode())
 
     def load(self, *, device: str | None = None) -> Run:
-        """Read the run.
-
-        Args:
-            device: Where the model shall compute; None for where it was trained.
-
-        Returns:
-            The run, with the best weights.
-
-        Raises:
-            ValueError: If a file is missing, malformed or larger than it may be, or the card does not fit the model.
-        """
+        """Read the run."""
         config = self.config()
         check_device(device or config.device)
         if not (self.path / CARD).exists():
@@ -208,14 +161,7 @@ class RunDirectory:
         return Run(model=model, experiment=config.experiment, metrics=metrics, card=card, directory=self.path)
 
     def card(self) -> Card:
-        """Read the card.
-
-        Returns:
-            It.
-
-        Raises:
-            ValueError: If it is missing or malformed.
-        """
+        """Read the card."""
         path = self.path / CARD
         text = read_text(path)
         try:

@@ -361,14 +361,7 @@ class GridConfig:
     device: str = "cpu"
 
     def cells(self) -> list[Cell]:
-        """The combinations.
-
-        Returns:
-            A cell for each.
-
-        Raises:
-            ValueError: If there are too many.
-        """
+        """The combinations."""
         if (count := math.prod(map(len, (self.experiments, self.seeds, *self.settings.values())))) > LARGEST_GRID:
             raise ValueError(f"{count} runs, want at most {LARGEST_GRID}")
         return [

@@ -52,12 +52,7 @@ class TensorBoard:
         self._writer: SummaryWriter | None = None
 
     def write(self, values: Mapping[str, float], step: int) -> None:
-        """Take a row.
-
-        Args:
-            values: Numbers by name.
-            step: The row's number in the run, from 0.
-        """
+        """Take a row."""
         from torch.utils.tensorboard import SummaryWriter
 
         if self._writer is None:
@@ -92,12 +87,7 @@ class WeightsAndBiases:
         )
 
     def write(self, values: Mapping[str, float], step: int) -> None:
-        """Take a row.
-
-        Args:
-            values: Numbers by name.
-            step: The row's number in the run, from 0.
-        """
+        """Take a row."""
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:

@@ -47,11 +47,7 @@ class ProgressDisplay:
         self._bar.stop()
 
     def update(self, progress: trainer.Progress) -> None:
-        """Show the last row of metrics.
-
-        Args:
-            progress: Where the run stands.
-        """
+        """Show the last row of metrics."""
         row = progress.rows[-1]
         where = (row["attempt"], row["phase"])
         if self._visible and self._bar.disable and where != self._announced:

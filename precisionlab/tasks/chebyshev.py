@@ -97,27 +97,11 @@ class Chebyshev(FromPair):
         return exact_chebyshev
 
     def step(self, model: torch.nn.Module) -> "EmittedChebyshev":
-        """What the solver is handed.
-
-        Args:
-            model: Trained on this task.
-
-        Returns:
-            The model's step for problems of any number of rows.
-        """
+        """What the solver is handed."""
         return EmittedChebyshev(model, n=self.n)
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
-        """Draw a batch: A, b, x, y, ω ~ N(0, 1); a polynomial that is right for every ω is right for Chebyshev's.
-
-        Args:
-            batch: Number of problems, B.
-            generator: A CPU generator; the same state gives the same batch.
-            dtype: float32 or float64.
-
-        Returns:
-            Prompts (B, N, 3n+2) and next iterates (B, n).
-        """
+        """Draw a batch: A, b, x, y, ω ~ N(0, 1); a polynomial that is right for every ω is right for Chebyshev's."""
         A = torch.randn(batch, self.rows, self.n, dtype=dtype, generator=generator)
         b = torch.randn(batch, self.rows, dtype=dtype, generator=generator)
         x, before = torch.randn(2, batch, self.n, dtype=dtype, generator=generator)
@@ -125,14 +109,7 @@ class Chebyshev(FromPair):
         return Example(prompt(A, b, x, before, weight), step(A, b, x, before, weight, divisor=self.rows / 2))
 
     def exact_pair(self, prompt: torch.Tensor) -> DD:
-        """The step in double-double arithmetic.
-
-        Args:
-            prompt: Tokens, (B, N, 3n+2).
-
-        Returns:
-            The next iterates, (B, n).
-        """
+        """The step in double-double arithmetic."""
         tokens, n = prompt.double(), self.n
         A, b, common = tokens[..., :n], tokens[..., n], tokens[:, 0, n + 1 :]
         x, before = dd.from_double(common[:, :n]), dd.from_double(common[:, n : 2 * n])
@@ -160,21 +137,7 @@ class EmittedChebyshev:
     def __call__(
         self, A: torch.Tensor, b: torch.Tensor, x: torch.Tensor, before: torch.Tensor, weight: torch.Tensor
     ) -> torch.Tensor:
-        """Emit the next iterate.
-
-        Args:
-            A: Matrices, (B, m, n).
-            b: Right-hand sides, (B, m).
-            x: Iterates, (B, n).
-            before: The iterates before, (B, n).
-            weight: ω of this step, (B,).
-
-        Returns:
-            (B, n), of the dtype of A.
-
-        Raises:
-            ValueError: If the problem has more unknowns than the model was trained on.
-        """
+        """Emit the next iterate: (B, n)."""
         _, m, n = A.shape
         if n > self._n:
             raise ValueError(f"A: got {n} unknowns, want at most {self._n}: the model was trained on that many")

@@ -94,27 +94,11 @@ class ExplicitGradient(FromPair):
         return exact_gradient
 
     def step(self, model: torch.nn.Module) -> "EmittedGradient":
-        """What the solver is handed.
-
-        Args:
-            model: Trained on this task.
-
-        Returns:
-            The model's gradient for problems of any number of rows.
-        """
+        """What the solver is handed."""
         return EmittedGradient(model, self)
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
-        """Draw a batch: A, x, x₀ ~ N(0, I), b = A x.
-
-        Args:
-            batch: Number of problems, B.
-            generator: A CPU generator; the same state gives the same batch.
-            dtype: float32 or float64.
-
-        Returns:
-            Prompts (B, T, n+1) and gradients (B, n).
-        """
+        """Draw a batch: A, x, x₀ ~ N(0, I), b = A x."""
         problem = gaussian(
             batch,
             self.rows,
@@ -127,14 +111,7 @@ class ExplicitGradient(FromPair):
         return Example(layout.write(problem, query=self.query, repeats=self.repeats), gradient(*problem))
 
     def exact_pair(self, prompt: torch.Tensor) -> DD:
-        """The gradient in double-double arithmetic.
-
-        Args:
-            prompt: Tokens, (B, T, n+1).
-
-        Returns:
-            (B, n).
-        """
+        """The gradient in double-double arithmetic: (B, n)."""
         A, b, x = layout.read(prompt.double(), query=self.query, repeats=self.repeats)
         residual = dd.subtract(dd.matvec(A, dd.from_double(x)), dd.from_double(b))
         product = dd.matvec(A.mT, residual)
@@ -158,19 +135,7 @@ class EmittedGradient:
         self._dtype = next(model.parameters()).dtype
 
     def __call__(self, A: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Emit the gradient.
-
-        Args:
-            A: Matrices, (B, m, n).
-            b: Right-hand sides, (B, m).
-            x: Iterates, (B, n).
-
-        Returns:
-            (B, n), of the dtype of A.
-
-        Raises:
-            ValueError: If the problem has more unknowns than the model was trained on.
-        """
+        """Emit the gradient: (B, n)."""
         batch, m, n = A.shape
         rows, most = (m, n) if getattr(self._model, "any_size", False) else (self._rows, self._n)
         if n > most:

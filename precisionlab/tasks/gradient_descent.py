@@ -114,39 +114,16 @@ class GradientDescent(FromPair):
         return ExactDescent(self.rows, self.step_size, self.steps)
 
     def step(self, model: torch.nn.Module) -> "EmittedDescent":
-        """What the solver is handed.
-
-        Args:
-            model: Trained on this task.
-
-        Returns:
-            The model's map from an iterate to the one k steps on.
-        """
+        """What the solver is handed."""
         return EmittedDescent(model, self)
 
     def iterates(self, prompt: torch.Tensor) -> torch.Tensor:
-        """All that lies on the way to the target.
-
-        Args:
-            prompt: Tokens, (B, T, n+1).
-
-        Returns:
-            x₁, …, x_k, (B, k, n), of the prompt's dtype; the last is the target.
-        """
+        """All that lies on the way to the target."""
         problem = layout.read(prompt, query=self.query, repeats=self.repeats)
         return descend(problem, steps=self.steps, step_size=self.step_size)
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
-        """Draw a batch: A, x, x₀ ~ N(0, I), b = A x.
-
-        Args:
-            batch: Number of problems, B.
-            generator: A CPU generator; the same state gives the same batch.
-            dtype: float32 or float64.
-
-        Returns:
-            Prompts (B, T, n+1) and iterates x_k (B, n).
-        """
+        """Draw a batch: A, x, x₀ ~ N(0, I), b = A x."""
         problem = gaussian(
             batch,
             self.rows,
@@ -160,14 +137,7 @@ class GradientDescent(FromPair):
         return Example(layout.write(problem, query=self.query, repeats=self.repeats), target)
 
     def exact_pair(self, prompt: torch.Tensor) -> DD:
-        """The iterate in double-double arithmetic.
-
-        Args:
-            prompt: Tokens, (B, T, n+1).
-
-        Returns:
-            x_k, (B, n).
-        """
+        """The iterate in double-double arithmetic."""
         problem = layout.read(prompt.double(), query=self.query, repeats=self.repeats)
         return descend_exactly(problem, steps=self.steps, step_size=self.step_size)
 
@@ -189,16 +159,7 @@ class EmittedDescent:
         self.rows, self.step_size = task.rows, task.step_size
 
     def __call__(self, A: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Emit the iterate k steps on.
-
-        Args:
-            A: Matrices, (B, m, n).
-            b: Right-hand sides, (B, m).
-            x: Iterates, (B, n).
-
-        Returns:
-            (B, n), of the dtype of A.
-        """
+        """Emit the iterate k steps on: (B, n)."""
         task, n = self._task, A.shape[-1]
         A, b = padded(A, b, rows=task.rows, n=task.n)
         x = torch.nn.functional.pad(x, (0, task.n - n))

@@ -102,41 +102,18 @@ class HeavyBall(FromPair):
         return ExactMomentum(self.condition)
 
     def step(self, model: torch.nn.Module) -> "EmittedIterate":
-        """What the solver is handed.
-
-        Args:
-            model: Trained on this task.
-
-        Returns:
-            The model's step for problems of any number of rows.
-        """
+        """What the solver is handed."""
         return EmittedIterate(model, n=self.n)
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
-        """Draw a batch: A ~ N(0, I/N), so that its singular values are about 1; b, x, y ~ N(0, I).
-
-        Args:
-            batch: Number of problems, B.
-            generator: A CPU generator; the same state gives the same batch.
-            dtype: float32 or float64.
-
-        Returns:
-            Prompts (B, N, 3n+1) and next iterates (B, n).
-        """
+        """Draw a batch: A ~ N(0, I/N), so that its singular values are about 1; b, x, y ~ N(0, I)."""
         A = torch.randn(batch, self.rows, self.n, dtype=dtype, generator=generator) / self.rows**0.5
         b = torch.randn(batch, self.rows, dtype=dtype, generator=generator)
         x, before = torch.randn(2, batch, self.n, dtype=dtype, generator=generator)
         return Example(prompt(A, b, x, before), step(A, b, x, before, condition=self.condition))
 
     def exact_pair(self, prompt: torch.Tensor) -> DD:
-        """The step in double-double arithmetic, α and β being the float64 numbers nearest to theirs.
-
-        Args:
-            prompt: Tokens, (B, N, 3n+1).
-
-        Returns:
-            The next iterates, (B, n).
-        """
+        """The step in double-double arithmetic, α and β being the float64 numbers nearest to theirs."""
         tokens, n = prompt.double(), self.n
         A, b = tokens[..., :n], tokens[..., n]
         x, before = dd.from_double(tokens[:, 0, n + 1 : 2 * n + 1]), dd.from_double(tokens[:, 0, 2 * n + 1 :])
@@ -159,20 +136,7 @@ class EmittedIterate:
         self._dtype = next(model.parameters()).dtype
 
     def __call__(self, A: torch.Tensor, b: torch.Tensor, x: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-        """Emit the next iterate.
-
-        Args:
-            A: Matrices, (B, m, n).
-            b: Right-hand sides, (B, m).
-            x: Iterates, (B, n).
-            before: The iterates before, (B, n).
-
-        Returns:
-            (B, n), of the dtype of A.
-
-        Raises:
-            ValueError: If the problem has more unknowns than the model was trained on.
-        """
+        """Emit the next iterate: (B, n)."""
         n = A.shape[-1]
         if n > self._n:
             raise ValueError(f"A: got {n} unknowns, want at most {self._n}: the model was trained on that many")

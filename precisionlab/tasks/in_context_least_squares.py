@@ -71,16 +71,7 @@ class InContextLeastSquares(FromPair):
         return slice(None, None, 2)
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
-        """Draw a batch: a_i, x ~ N(0, I), b_i = a_i · x.
-
-        Args:
-            batch: Number of prompts, B.
-            generator: A CPU generator; the same state gives the same batch.
-            dtype: float32 or float64.
-
-        Returns:
-            Prompts (B, T, n+1) and predictions, (B, T, 1) or (B, 1).
-        """
+        """Draw a batch: a_i, x ~ N(0, I), b_i = a_i · x."""
         A = torch.randn(batch, self.points, self.n, dtype=dtype, generator=generator)
         x = torch.randn(batch, self.n, dtype=dtype, generator=generator)
         A[:, self.points if self.shown is None else self.shown :] = 0.0
@@ -93,28 +84,13 @@ class InContextLeastSquares(FromPair):
         return Example(self._prompt(A, b), self._emitted(predicted))
 
     def read(self, prompt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a prompt says.
-
-        Args:
-            prompt: Tokens, (B, T, n+1).
-
-        Returns:
-            Rows (B, L, n), and the right-hand sides of all but the last, (B, L−1).
-        """
+        """What a prompt says."""
         if self.emits == "all":
             return prompt[:, ::2, :-1], prompt[:, 1::2, -1]
         return prompt[..., :-1], prompt[:, :-1, -1]
 
     def predictions(self, prompt: torch.Tensor, fit: Fit) -> torch.Tensor:
-        """What a fit to the points before each predicts.
-
-        Args:
-            prompt: Tokens, (B, T, n+1).
-            fit: From points to an x̂.
-
-        Returns:
-            What a model would emit: (B, T, 1) or (B, 1).
-        """
+        """What a fit to the points before each predicts."""
         A, b = self.read(prompt)
         if self.emits == "one":
             return (A[:, -1] * fit(A[:, :-1], b)).sum(dim=-1, keepdim=True)
@@ -123,14 +99,7 @@ class InContextLeastSquares(FromPair):
         return self._emitted(torch.stack([first, *rest], dim=1))
 
     def exact_pair(self, prompt: torch.Tensor) -> DD:
-        """The predictions in double-double arithmetic.
-
-        Args:
-            prompt: Tokens of whole prompts, (B, T, n+1).
-
-        Returns:
-            (B, T, 1) or (B, 1).
-        """
+        """The predictions in double-double arithmetic: (B, T, 1)."""
         A, b = self.read(prompt.double())
         counts = range(1, self.points) if self.emits == "all" else (self.points - 1,)
         found = [dd.dot(solve_exactly(A[:, :i], b[:, :i]), dd.from_double(A[:, i])) for i in counts]

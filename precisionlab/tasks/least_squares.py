@@ -83,27 +83,11 @@ class LeastSquares(FromPair):
         return exact_solution
 
     def step(self, model: torch.nn.Module) -> "EmittedSolution":
-        """What the solver is handed.
-
-        Args:
-            model: Trained on this task.
-
-        Returns:
-            The model's solution of problems no larger than those of its training.
-        """
+        """What the solver is handed."""
         return EmittedSolution(model, self)
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
-        """Draw a batch.
-
-        Args:
-            batch: Number of problems, B.
-            generator: A CPU generator; the same state gives the same batch.
-            dtype: float32 or float64.
-
-        Returns:
-            Prompts (B, repeats·N, n+1) and solutions (B, n).
-        """
+        """Draw a batch."""
         A, x = self._drawn(batch, generator, dtype)
         b = (A @ x.unsqueeze(-1)).squeeze(-1)
         if self.noise:
@@ -112,14 +96,7 @@ class LeastSquares(FromPair):
         return Example(rows_of(A, b).repeat(1, self.repeats, 1), x)
 
     def exact_pair(self, prompt: torch.Tensor) -> DD:
-        """The solution of the problem in the prompt, in double-double arithmetic.
-
-        Args:
-            prompt: Tokens, (B, repeats·N, n+1).
-
-        Returns:
-            (B, n).
-        """
+        """The solution of the problem in the prompt, in double-double arithmetic: (B, n)."""
         rows = prompt[:, : self.rows].double()
         return solve_exactly(rows[..., :-1], rows[..., -1])
 
@@ -206,15 +183,7 @@ class EmittedSolution:
         self._dtype = next(model.parameters()).dtype
 
     def __call__(self, A: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Emit the solution.
-
-        Args:
-            A: Matrices, (B, m, n).
-            b: Right-hand sides, (B, m).
-
-        Returns:
-            (B, n), of the dtype of A.
-        """
+        """Emit the solution: (B, n)."""
         n, unit = A.shape[-1], torch.ones_like(A[:, 0, 0])
         if self._task.spectrum == "free":
             size = torch.linalg.matrix_norm(A, ord=2)

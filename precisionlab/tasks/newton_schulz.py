@@ -79,39 +79,16 @@ class NewtonSchulz(FromPair):
         return exact_step
 
     def step(self, model: torch.nn.Module) -> "EmittedStep":
-        """What the solver is handed.
-
-        Args:
-            model: Trained on this task.
-
-        Returns:
-            The model's step for problems of any number of rows.
-        """
+        """What the solver is handed."""
         return EmittedStep(model, n=self.n)
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
-        """Draw a batch: A, X ~ N(0, I).
-
-        Args:
-            batch: Number of matrices, B.
-            generator: A CPU generator; the same state gives the same batch.
-            dtype: float32 or float64.
-
-        Returns:
-            Prompts (B, N, 2n) and the columns of the next X, (B, N, n).
-        """
+        """Draw a batch: A, X ~ N(0, I)."""
         tokens = torch.randn(batch, self.rows, 2 * self.n, dtype=dtype, generator=generator)
         return Example(tokens, step(tokens[..., : self.n], tokens[..., self.n :].mT).mT)
 
     def exact_pair(self, prompt: torch.Tensor) -> DD:
-        """The step in double-double arithmetic.
-
-        Args:
-            prompt: Tokens, (B, N, 2n).
-
-        Returns:
-            The columns of the next X, (B, N, n).
-        """
+        """The step in double-double arithmetic."""
         A, columns = prompt[..., : self.n].double(), prompt[..., self.n :].double()
         X = columns.mT.unsqueeze(-2)  # (B, n, 1, N)
         product = dd.dot(dd.from_double(X), dd.from_double(A.mT.unsqueeze(-3)))  # X A, (B, n, n)
@@ -135,18 +112,7 @@ class EmittedStep:
         self._dtype = next(model.parameters()).dtype
 
     def __call__(self, A: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
-        """Emit the step.
-
-        Args:
-            A: Matrices, (B, m, n).
-            X: Approximate pseudo-inverses, (B, n, m).
-
-        Returns:
-            The next X, (B, n, m), of the dtype of A.
-
-        Raises:
-            ValueError: If the problem has more unknowns than the model was trained on.
-        """
+        """Emit the step."""
         _, m, n = A.shape
         most = n if getattr(self._model, "any_size", False) else self._n
         if n > most:

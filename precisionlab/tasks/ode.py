@@ -163,16 +163,7 @@ class Ode(FromPair):
         return f"an unknown operator's next answer ({self.sensors} sensors, {self.points} points)"
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
-        """Draw a batch of operators, and for each its points; all is made in float64 and rounded once.
-
-        Args:
-            batch: Number of operators, B.
-            generator: A CPU generator; the same state gives the same batch.
-            dtype: float32 or float64.
-
-        Returns:
-            Prompts (B, L, sensors+3) and the answers to their last forcings, (B, 1).
-        """
+        """Draw a batch of operators, and for each its points; all is made in float64 and rounded once."""
         rows = self.rows(batch, generator=generator).to(dtype).double()
         answers = rows @ response(self.operators(batch, generator=generator), self.sensors).unsqueeze(-1)
         b = answers.squeeze(-1).to(dtype)
@@ -180,67 +171,29 @@ class Ode(FromPair):
         return Example(rows_of(rows.to(dtype), seen), b[:, -1:])
 
     def rows(self, batch: int, *, generator: torch.Generator) -> torch.Tensor:
-        """Draw forcings and initial values.
-
-        Args:
-            batch: Number of operators that they are for, B.
-            generator: A CPU generator.
-
-        Returns:
-            Rows [f_i, u₀_i, 1], (B, L, sensors+2), float64.
-        """
+        """Draw forcings and initial values."""
         normal = torch.randn(batch, self.points, self.sensors, dtype=torch.float64, generator=generator)
         forcings = normal @ covariance_root(self.sensors, self.forcing_length_scale)
         initial = self.initial_scale * _uniform(batch, self.points, 1, generator=generator)
         return torch.cat([forcings, initial, torch.ones_like(initial)], dim=-1)
 
     def operators(self, batch: int, *, generator: torch.Generator) -> Operator:
-        """Draw operators.
-
-        Args:
-            batch: How many, B.
-            generator: A CPU generator.
-
-        Returns:
-            Their coefficients and times.
-        """
+        """Draw operators."""
         forcing, growth, source, time = _uniform(4, batch, generator=generator)
         s = self.operator_scale
         return Operator(forcing=1 + s / 2 * forcing, growth=s * growth, source=s * source, time=time)
 
     def read(self, prompt: torch.Tensor) -> Observed:
-        """What a prompt says.
-
-        Args:
-            prompt: Tokens, (B, L, sensors+3).
-
-        Returns:
-            The least-squares problem and the query.
-        """
+        """What a prompt says."""
         return Observed(prompt[:, :-1, :-1], prompt[:, :-1, -1], prompt[:, -1, :-1])
 
     def predictions(self, prompt: torch.Tensor, fit: Fit) -> torch.Tensor:
-        """What a fit to the points of a prompt predicts.
-
-        Args:
-            prompt: Tokens, (B, L, sensors+3).
-            fit: From rows and answers to an x̂.
-
-        Returns:
-            Answers, (B, 1).
-        """
+        """What a fit to the points of a prompt predicts."""
         A, b, query = self.read(prompt)
         return (query * fit(A, b)).sum(dim=-1, keepdim=True)
 
     def exact_pair(self, prompt: torch.Tensor) -> DD:
-        """The prediction of least squares, in double-double arithmetic.
-
-        Args:
-            prompt: Tokens, (B, L, sensors+3).
-
-        Returns:
-            (B, 1).
-        """
+        """The prediction of least squares, in double-double arithmetic: (B, 1)."""
         A, b, query = self.read(prompt.double())
         predicted = dd.dot(solve_exactly(A, b), dd.from_double(query))
         return DD(predicted.hi.unsqueeze(-1), predicted.lo.unsqueeze(-1))

@@ -67,14 +67,7 @@ class Primitive(FromPair):
         return first, second
 
     def target(self, prompt: torch.Tensor) -> torch.Tensor:
-        """The primitive as the formula has it.
-
-        Args:
-            prompt: Tokens, (B, T, d).
-
-        Returns:
-            (B, T, E), of the prompt's dtype.
-        """
+        """The primitive as the formula has it: (B, T, E)."""
         if self.operation == "square":
             return prompt.square()
         if self.operation == "multiply":
@@ -88,28 +81,12 @@ class Primitive(FromPair):
         return prompt.clone()
 
     def sample(self, batch: int, *, generator: torch.Generator, dtype: torch.dtype) -> Example:
-        """Draw a batch: u ~ N(0, I).
-
-        Args:
-            batch: Number of prompts, B.
-            generator: A CPU generator; the same state gives the same batch.
-            dtype: float32 or float64.
-
-        Returns:
-            Prompts (B, T, d) and what each token emits, (B, T, E).
-        """
+        """Draw a batch: u ~ N(0, I)."""
         prompt = torch.randn(batch, self.points, self.dims, dtype=dtype, generator=generator)
         return Example(prompt, self.target(prompt))
 
     def exact_pair(self, prompt: torch.Tensor) -> DD:
-        """The primitive in double-double arithmetic, c being what its float64 numbers are.
-
-        Args:
-            prompt: Tokens, (B, T, d).
-
-        Returns:
-            What each token should emit, (B, T, E).
-        """
+        """The primitive in double-double arithmetic, c being what its float64 numbers are."""
         tokens = prompt.double()
         if self.operation == "square":
             return dd.two_prod(tokens, tokens)

@@ -73,16 +73,7 @@ class Adam:
     easier: Easier = Field(default_factory=dict)
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "AdamRun":
-        """Begin.
-
-        Args:
-            objective: What is minimised.
-            theta: Where to start from, (P,).
-            place: Where in the run.
-
-        Returns:
-            The phase at work.
-        """
+        """Begin."""
         return AdamRun(self, objective, theta, place)
 
 
@@ -172,11 +163,7 @@ class AdamRun:
         }
 
     def state(self) -> State:
-        """All that `restore` needs.
-
-        Returns:
-            Parameters, moments, filter, signal, rate, step, and how many steps were rejected.
-        """
+        """All that `restore` needs."""
         return {
             "theta": self.theta,
             "mean": self._moments["exp_avg"],
@@ -190,11 +177,7 @@ class AdamRun:
         }
 
     def restore(self, state: State) -> None:
-        """Continue from a state.
-
-        Args:
-            state: What `state` returned.
-        """
+        """Continue from a state."""
         self.step, self._rejected = int(state["step"]), int(state["rejected"])
         self._base_rate = float(state["base_rate"])
         with torch.no_grad():

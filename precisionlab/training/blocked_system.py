@@ -55,37 +55,16 @@ class BlockedSystem:
         return bool(self._gram.diagonal().isfinite().all()) and bool(self._right.isfinite().all())
 
     def solve(self, damping: float) -> torch.Tensor | None:
-        """The step S⁻¹ (Jₛᵀ Jₛ + λ I)⁻¹ Jₛᵀ r.
-
-        Args:
-            damping: λ > 0.
-
-        Returns:
-            (P,), or None where rounding left the system indefinite or the step is not finite.
-        """
+        """The step S⁻¹ (Jₛᵀ Jₛ + λ I)⁻¹ Jₛᵀ r: (P,)."""
         return self.step() if self.factorise(damping) else None
 
     def factorise(self, damping: float) -> bool:
-        """Prepare for `step`.
-
-        Args:
-            damping: λ > 0.
-
-        Returns:
-            Whether the system is positive definite.
-        """
+        """Prepare for `step`."""
         self._corners = factorised(self._gram, damping)
         return self._corners is not None
 
     def step(self, residual: torch.Tensor | None = None) -> torch.Tensor | None:
-        """The step of the last `factorise`.
-
-        Args:
-            residual: Of the same batch, (R,), float64; None for that where the Jacobian was taken.
-
-        Returns:
-            (P,), or None where it is not finite.
-        """
+        """The step of the last `factorise`: (P,)."""
         if self._corners is None:
             return None
         solution = substituted(self._gram, self._corners, self._right if residual is None else residual)

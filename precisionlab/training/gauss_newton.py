@@ -93,16 +93,7 @@ class GaussNewton:
             raise ValueError('keep_zeros holds the Jacobian whole, so solver must be "auto" or "dense", got "blocked"')
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "GaussNewtonRun":
-        """Begin.
-
-        Args:
-            objective: What is minimised.
-            theta: Where to start from, (P,).
-            place: Where in the run.
-
-        Returns:
-            The phase at work.
-        """
+        """Begin."""
         return GaussNewtonRun(self, objective, theta, place)
 
 
@@ -150,11 +141,7 @@ class GaussNewtonRun:
         return row | self._diagnostics
 
     def state(self) -> State:
-        """All that `restore` needs.
-
-        Returns:
-            Parameters, the excursion under way, damping, and what the stopping rule remembers.
-        """
+        """All that `restore` needs."""
         return {
             "theta": self.theta,
             "trial": self._trial,
@@ -167,11 +154,7 @@ class GaussNewtonRun:
         }
 
     def restore(self, state: State) -> None:
-        """Continue from a state.
-
-        Args:
-            state: What `state` returned.
-        """
+        """Continue from a state."""
         self.theta = torch.as_tensor(state["theta"]).clone()
         self._trial, self._depth = torch.as_tensor(state["trial"]).clone(), int(state["depth"])
         self._damping, self._mse = float(state["damping"]), float(state["mse"])

@@ -23,23 +23,12 @@ class GradientFilter:
         self.average, self.taken = torch.zeros_like(like), 0
 
     def filtered(self, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the optimizer is to see; the filter itself stays as it is until `keep`.
-
-        Args:
-            gradient: Of this step, (P,).
-
-        Returns:
-            The filtered gradient, and the moving average with this step in it.
-        """
+        """What the optimizer is to see; the filter itself stays as it is until `keep`."""
         if self._gain == 0.0:
             return gradient, self.average
         average = torch.lerp(gradient, self.average, self._decay) if self.taken else gradient.clone()
         return gradient + self._gain * average, average
 
     def keep(self, average: torch.Tensor) -> None:
-        """Take a step's gradient in, once the step has been taken.
-
-        Args:
-            average: The second of what `filtered` returned.
-        """
+        """Take a step's gradient in, once the step has been taken."""
         self.average, self.taken = average, self.taken + 1

@@ -37,14 +37,7 @@ class GradientSignal:
         return self._smoothed if self._windows else None
 
     def take(self, gradient: torch.Tensor) -> float | None:
-        """Compare a gradient with the one before it.
-
-        Args:
-            gradient: A finite one, (P,); the processes of a group hand in the same.
-
-        Returns:
-            The cosine; None where there was none before, or one of them vanishes.
-        """
+        """Compare a gradient with the one before it."""
         cosine = cosine_similarity(gradient, self._previous)
         self._previous = gradient.clone()
         if cosine is None:
@@ -57,11 +50,7 @@ class GradientSignal:
         return cosine
 
     def state(self) -> State:
-        """All that `restore` needs.
-
-        Returns:
-            The last gradient, the window under way and the moving average.
-        """
+        """All that `restore` needs."""
         return {
             "signal_gradient": self._previous,
             "signal_sum": self._sum,
@@ -71,11 +60,7 @@ class GradientSignal:
         }
 
     def restore(self, state: State) -> None:
-        """Continue from a state.
-
-        Args:
-            state: What `state` returned; other entries are left alone.
-        """
+        """Continue from a state."""
         self._previous = torch.as_tensor(state["signal_gradient"]).clone()
         self._sum, self._pairs = float(state["signal_sum"]), int(state["signal_pairs"])
         self._smoothed, self._windows = float(state["signal_smoothed"]), int(state["signal_windows"])

@@ -28,16 +28,7 @@ class Prune:
     threshold: Annotated[float, Field(gt=0, lt=1)] = 2e-3
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "PruneRun":
-        """Begin.
-
-        Args:
-            objective: Knows the tensors.
-            theta: Where to start from, (P,).
-            place: Where in the run; not used.
-
-        Returns:
-            The phase at work.
-        """
+        """Begin."""
         del place
         return PruneRun(self, objective, theta)
 
@@ -53,30 +44,18 @@ class PruneRun:
         self.step, self.outcome = 0, None
 
     def advance(self) -> dict[str, Any]:
-        """Prune.
-
-        Returns:
-            mse, and pruned: how many weights are zero.
-        """
+        """Prune."""
         pieces = [self._pruned(weight).flatten() for weight in self.objective.named(self.theta).values()]
         self.theta = torch.cat(pieces)
         self.step, self.outcome = 1, Outcome.EXHAUSTED
         return {"mse": self.objective.validation_mse(self.theta), "pruned": int((self.theta == 0).sum())}
 
     def state(self) -> State:
-        """All that `restore` needs.
-
-        Returns:
-            Parameters and step.
-        """
+        """All that `restore` needs."""
         return {"theta": self.theta, "step": self.step}
 
     def restore(self, state: State) -> None:
-        """Continue from a state.
-
-        Args:
-            state: What `state` returned.
-        """
+        """Continue from a state."""
         self.theta, self.step = torch.as_tensor(state["theta"]).clone(), int(state["step"])
 
     def _pruned(self, weight: torch.Tensor) -> torch.Tensor:

@@ -52,14 +52,7 @@ class ScaledSystem:
         return (self._residual @ self._scaled) * self._lengths * (2 / len(self._residual))
 
     def solve(self, damping: float) -> torch.Tensor | None:
-        """The step S⁻¹ (Jₛᵀ Jₛ + λ I)⁻¹ Jₛᵀ r.
-
-        Args:
-            damping: λ > 0.
-
-        Returns:
-            (P,), or None where rounding left the system indefinite or the step is not finite.
-        """
+        """The step S⁻¹ (Jₛᵀ Jₛ + λ I)⁻¹ Jₛᵀ r: (P,)."""
         return self.step() if self.factorise(damping) else None
 
     def sharpened(self) -> torch.Tensor | None:
@@ -90,28 +83,14 @@ class ScaledSystem:
         return step if bool(step.isfinite().all()) else None
 
     def factorise(self, damping: float) -> bool:
-        """Prepare for `step`.
-
-        Args:
-            damping: λ > 0.
-
-        Returns:
-            Whether the system is positive definite.
-        """
+        """Prepare for `step`."""
         system = self._gram.clone()
         system.diagonal().add_(damping)
         self._factor, failed = torch.linalg.cholesky_ex(system, upper=True)
         return not failed.item()
 
     def step(self, residual: torch.Tensor | None = None) -> torch.Tensor | None:
-        """The step of the last `factorise`.
-
-        Args:
-            residual: Of the same batch, (R,), float64; None for that where the Jacobian was taken.
-
-        Returns:
-            (P,), or None where it is not finite.
-        """
+        """The step of the last `factorise`: (P,)."""
         right = self._right if residual is None else self._of(residual)
         solution = torch.cholesky_solve(right.unsqueeze(-1), self._factor, upper=True).squeeze(-1)
         step = (solution @ self._scaled if self._dual else solution) / self._lengths

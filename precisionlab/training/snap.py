@@ -46,16 +46,7 @@ class Snap:
     residuals: Annotated[float, Field(ge=1)] = 50.0
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> "SnapRun":
-        """Begin.
-
-        Args:
-            objective: What is minimised.
-            theta: Where to start from, (P,).
-            place: Where in the run.
-
-        Returns:
-            The phase at work.
-        """
+        """Begin."""
         return SnapRun(self, objective, theta, place)
 
 
@@ -97,19 +88,11 @@ class SnapRun:
         return {"mse": mse, "kept": len(self._free())} | self._diagnostics
 
     def state(self) -> State:
-        """All that `restore` needs.
-
-        Returns:
-            Parameters, step and the last gradient.
-        """
+        """All that `restore` needs."""
         return {"theta": self.theta, "step": self.step, **self._signal.state()}
 
     def restore(self, state: State) -> None:
-        """Continue from a state.
-
-        Args:
-            state: What `state` returned.
-        """
+        """Continue from a state."""
         self.theta, self.step = torch.as_tensor(state["theta"]).clone(), int(state["step"])
         self._signal.restore(state)
 

@@ -43,14 +43,7 @@ class Progress:
     ended: Outcome | None = None
 
     def to(self, device: str) -> "Progress":
-        """The same with its tensors on a device.
-
-        Args:
-            device: Where training goes on.
-
-        Returns:
-            A copy.
-        """
+        """The same with its tensors on a device."""
 
         def moved(value: Any) -> Any:
             return value.to(device) if isinstance(value, torch.Tensor) else value

@@ -22,14 +22,7 @@ class Slots:
 
     @classmethod
     def of(cls, **sizes: int) -> "Slots":
-        """Name features, one range after another.
-
-        Args:
-            **sizes: How many features each name has.
-
-        Returns:
-            The ranges.
-        """
+        """Name features, one range after another."""
         ranges, start = {}, 0
         for name, size in sizes.items():
             ranges[name] = slice(start, start + size)
