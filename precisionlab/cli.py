@@ -1,5 +1,6 @@
 """The command line. A user's mistake is one line on what to do, and exit code 2; never a traceback."""
 
+import os
 import signal
 import sys
 import threading
@@ -105,6 +106,8 @@ def main() -> None:
 def _use(_context: click.Context, _parameter: click.Parameter, names: Sequence[str]) -> None:
     from precisionlab import plugins
 
+    if names and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` has it
     for name in names:
         plugins.use(name)
 

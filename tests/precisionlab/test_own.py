@@ -91,6 +91,25 @@ def test_a_fresh_process_is_told_what_to_import_and_takes_it_as_a_plugin(folder:
     assert "--plugin mine.py" in refused.stderr
 
 
+def test_a_plugin_that_is_installed_is_imported_by_itself(folder: Path, whole: Path) -> None:
+    facts = folder / "site" / "mine-1.0.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[precisionlab.plugins]\nmine = mine\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(facts.parent)])}
+    code = f"import precisionlab; print(precisionlab.load({str(whole)!r}).card.name)"
+    words = [sys.executable, "-c", code]
+    loaded = subprocess.run(words, cwd="/", env=environment, capture_output=True, text=True, check=True)
+    assert loaded.stdout == "mine/cube-mean\n"
+
+
+def test_the_command_finds_a_module_in_the_folder_it_is_called_from(folder: Path, whole: Path) -> None:
+    program = str(Path(sys.executable).with_name("precisionlab"))
+    words = [program, "train", "--again", "whole", "--run-dir", "elsewhere", "--plugin", "mine", "--time-limit", "1e-9"]
+    subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+    assert bits(folder / "elsewhere")[1] == bits(whole)[1][:1]
+
+
 def test_the_command_of_its_card_makes_it_again(folder: Path, whole: Path) -> None:
     words = json.loads((whole / "card.json").read_text())["command"].split()
     assert words[:2] == ["precisionlab", "train"]
