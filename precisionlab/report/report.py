@@ -13,17 +13,19 @@ import pandas as pd
 import torch
 
 import solvers
-from precisionlab.config import near_miss
+from precisionlab.config import near_miss, origins
 from precisionlab.overrides import parse_override
 from precisionlab.precision import DTYPES, environment, math_flags
 from precisionlab.report import iterates
 from precisionlab.report.measure import Subject, measure, traced
 from precisionlab.report.page import Page, write_page
 from precisionlab.report.sections import Text
+from precisionlab.report.trainings import conclusion, curves, write_trainings
 from precisionlab.runs import Run, RunDirectory, zoo
 from precisionlab.runs.files import write_atomically
 from precisionlab.runs.loading import load, load_control, load_solver, options_of, origin, solver_task
 from precisionlab.runs.tables import write_table
+from precisionlab.tasks import SolverTask
 from solvers import gradient_descent
 from solvers.problems import LstsqProblem, gaussian_problem
 from solvers.solver import Solver
@@ -120,6 +122,8 @@ def report(
 ) -> Report:
     """Measure solvers on the same problems and write a report of error against iteration.
 
+    Runs whose models make no solver are reported by how their error fell while they were trained.
+
     Args:
         entries: Runs, names of shipped checkpoints or of solvers, run directories, solvers; learned ones first. A
             name may carry options: ``"cgls:tolerance=1e-8"``. A learned solver is shown three times: itself, `NAME,
@@ -142,7 +146,10 @@ def report(
         raise ValueError("entries: got none, want at least one run or solver")
     if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
         raise ValueError(f"iterations: got {iterations!r}, want a whole number from 1")
-    folder, subjects = Path(out), distinct([subjects_of(entry, iterations) for entry in entries])
+    folder = Path(out)
+    if (runs := _without_solver(entries)) is not None:
+        return _trainings(runs, entries, folder, title)
+    subjects = distinct([subjects_of(entry, iterations) for entry in entries])
     shape = next((group[0].shape for group in subjects if group[0].shape), PAPER_SHAPE)
     chosen = _chosen(problems, shape)
     with math_flags():
@@ -269,7 +276,38 @@ def distinct(groups: Sequence[Sequence[Subject]]) -> list[list[Subject]]:
 
 
 def _exists(name: str) -> bool:
-    return name in solvers.names() or zoo.path(name) is not None or RunDirectory(Path(name)).started
+    return name in solvers.names() or _is_run(name)
+
+
+def _without_solver(entries: Sequence[str | Path | Run | Solver]) -> list[Run] | None:
+    """The runs, where all entries are runs and none of them makes a solver."""
+    runs = []
+    for entry in entries:
+        if isinstance(entry, Solver) or (
+            isinstance(entry, str | Path) and (str(entry) in solvers.names() or not _is_run(str(entry)))
+        ):
+            return None
+        runs.append(entry if isinstance(entry, Run) else load(entry))
+    return None if any(isinstance(run.experiment.task, SolverTask) for run in runs) else runs
+
+
+def _is_run(name: str) -> bool:
+    shipped = zoo.path(name) is not None or RunDirectory(Path(name)).started
+    return shipped and name not in solvers.names()
+
+
+def _trainings(
+    runs: Sequence[Run], entries: Sequence[str | Path | Run | Solver], out: Path, title: str | None
+) -> Report:
+    written = [_written(entry) for entry in entries]
+    words = ["precisionlab", "report", *(text or "OBJECT" for text in written), "--out", str(out)]
+    words += [] if title is None else ["--title", title]
+    plugins = sorted({plugin for run in runs for plugin in origins(run.experiment)})
+    words += [word for plugin in plugins for word in ("--plugin", plugin)]
+    command, frame = shlex.join(words), curves(runs)
+    page, table = write_trainings(runs, out, title=title, command=command)
+    write_table(out / RESULTS, frame)
+    return Report(**vars(page), results=frame, summary=table, conclusion=conclusion(table), command=command)
 
 
 def _learned(run: Run, options: dict[str, Any], iterations: int) -> list[Subject]:

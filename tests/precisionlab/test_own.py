@@ -119,6 +119,14 @@ def test_the_command_of_its_card_makes_it_again(folder: Path, whole: Path) -> No
     assert bits(folder / "again") == bits(whole)
 
 
+def test_it_is_reported(folder: Path, whole: Path) -> None:
+    done(folder, "report", "whole", "--plugin", "mine.py", "--out", "page")
+    text = (folder / "page" / "README.md").read_text(encoding="utf-8")
+    assert "gated-mean emits cube-mean (rows = 8)" in text
+    assert "precisionlab report whole --out page --plugin mine.py" in text
+    assert len(pd.read_csv(folder / "page" / "results.csv")) == len(bits(whole)[1])
+
+
 def test_it_is_swept(folder: Path) -> None:
     grid = 'experiments = ["mine.py:CUBE"]\nseeds = [0, 1, 2]\n[settings]\n"model.width" = [4, 6]\n'
     (folder / "grid.toml").write_text(grid + '"phases.gauss-newton.steps" = [1]\n')

@@ -1,5 +1,6 @@
 """What every task offers, one case a task: shapes, repeatable samples, configurations that survive, and training."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,7 +102,9 @@ def test_a_configuration_survives_its_file(name: str) -> None:
 
 @every_task
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_model_trains_on_it_for_a_handful_of_steps(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_trains_on_it_for_a_handful_of_steps(
+    name: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = experiment(TASKS[name], dtype)
     monkeypatch.setitem(registry(), config.name, config)
     run = precisionlab.train(config.name, progress=False)
@@ -111,8 +114,9 @@ def test_a_model_trains_on_it_for_a_handful_of_steps(name: str, dtype: str, monk
     if name in MAKES_NO_SOLVER:
         with pytest.raises(ValueError, match=f"test/task: the task {kind_of(config.task)!r} makes no solver"):
             precisionlab.load_solver(run)
-        with pytest.raises(ValueError, match="makes no solver"):
-            precisionlab.report([run], out="unwritten")
+        report = precisionlab.report([run], out=tmp_path)
+        assert report.conclusion.startswith("Test/task ends at an MSE of ")
+        assert (tmp_path / "report.html").exists()
         return
     problem = gaussian_problem(4, 2, batch=(3,), dtype=getattr(torch, dtype))
     options = {} if isinstance(config.task, LeastSquares) else {"max_iterations": 2}
