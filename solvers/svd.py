@@ -21,6 +21,7 @@ import torch
 
 from solvers._core.rank import rank_limit
 from solvers._core.scaling import all_ordinary, exponent, ldexp, power_below
+from solvers._core.triangular import norm
 from solvers.result import LstsqResult, Status
 from solvers.solver import Promise, Solver
 
@@ -37,48 +38,61 @@ class SVD(Solver):
         del x0
         m, n = A.shape[-2:]
         limit = rank_limit(m, n, A.dtype)
-        sizes = A.abs().amax(dim=-2)
-        if not (all_ordinary(sizes) and all_ordinary(b.abs().amax(dim=-1))):
-            x, s = _in_exponents(A, b, exponent(A, -2) if m >= n else _overall(A), 1 / limit)
-        elif m >= n:
-            unit = power_below(sizes)
-            x, s = _least_norm(A / unit.unsqueeze(-2), b, 1 / limit)
-            x /= unit
+        stored, residual = A.mT.contiguous(), None
+        sizes = norm(stored)
+        if all_ordinary(sizes) and all_ordinary(b.abs().amax(dim=-1)):
+            x, s, residual = _least_norm(stored, b, power_below(sizes) if m >= n else None, 1 / limit)
         else:
-            x, s = _least_norm(A, b, 1 / limit)
+            x, s = _of_any_size(A, b, 1 / limit, columnwise=m >= n)
         # LAPACK has a zero of either sign.
         condition = torch.nan_to_num(s[:, 0] / s[:, -1].abs(), nan=torch.inf, posinf=torch.inf)
         status = torch.zeros(len(A), dtype=torch.int64, device=A.device)
         if not float(condition.amax()) < limit:
-            short = ~(condition < limit)
+            short, residual = ~(condition < limit), None
             status[short] = int(Status.RANK_DEFICIENT)
             if m >= n:
-                x[short] = _in_exponents(A[short], b[short], _overall(A[short]), 1 / limit)[0]
-        trace = x[None] if record else None
-        return LstsqResult(x=x, status=status, iterations=torch.zeros_like(status), condition=condition, trace=trace)
+                x[short] = _of_any_size(A[short], b[short], 1 / limit, columnwise=False)[0]
+        trace, iterations = x[None] if record else None, torch.zeros_like(status)
+        return LstsqResult(
+            x=x, status=status, iterations=iterations, residual_norm=residual, condition=condition, trace=trace
+        )
 
 
-def _overall(A: torch.Tensor) -> torch.Tensor:
-    """The exponents that scale A as a whole, (B, 1)."""
-    return exponent(A, (-2, -1)).unsqueeze(-1)
-
-
-def _in_exponents(
-    A: torch.Tensor, b: torch.Tensor, columns: torch.Tensor, cutoff: float
+def _of_any_size(
+    A: torch.Tensor, b: torch.Tensor, cutoff: float, *, columnwise: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`_least_norm` of A · diag(2^(−columns)) and b of any size, solutions in the units of A."""
-    right = exponent(b, -1).unsqueeze(-1)
-    x, s = _least_norm(ldexp(A, -columns.unsqueeze(-2)), ldexp(b, -right), cutoff)
-    return ldexp(x, right - columns), s
+    """X and s of `_least_norm`; columns, or else A as a whole, and b are first scaled by powers of two."""
+    e, right = exponent(A, -2 if columnwise else (-2, -1)).reshape(len(A), -1), exponent(b, -1).unsqueeze(-1)
+    stored = ldexp(A, -e.unsqueeze(-2)).mT.contiguous()
+    unit = torch.nan_to_num(power_below(norm(stored)), nan=1.0) if columnwise else None
+    x, s, _ = _least_norm(stored, ldexp(b, -right), unit, cutoff)
+    return ldexp(x, right - e), s
 
 
-def _least_norm(A: torch.Tensor, b: torch.Tensor, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Minimum-norm solutions over the singular values s_j > cutoff s₁, (B, n), and all singular values, falling."""
-    rhs = b.unsqueeze(-1)
-    if A.device.type == "cpu":
-        answer = torch.linalg.lstsq(A, rhs, rcond=cutoff, driver="gelsd")
-        return answer.solution.squeeze(-1), answer.singular_values
-    U, s, Vh = torch.linalg.svd(A, full_matrices=False)
-    keep = s > cutoff * s[:, :1]
-    weights = torch.where(keep, (U.mT @ rhs).squeeze(-1) / torch.where(keep, s, 1.0), 0.0)
-    return (Vh.mT @ weights.unsqueeze(-1)).squeeze(-1), s
+def _least_norm(
+    stored: torch.Tensor, b: torch.Tensor, unit: torch.Tensor | None, cutoff: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Minimum-norm solutions over the singular values s_j > cutoff s₁ of A · diag(1/unit).
+
+    Args:
+        stored: the columns of A, (B, n, m), of ordinary size.
+        b: right-hand sides, (B, m).
+        unit: powers of two, (B, n), or None for 1.
+        cutoff: singular values up to this times the largest are taken for zero.
+
+    Returns:
+        x (B, n), in the units of A; all singular values, falling; and ‖b − A x‖, (B,), where LAPACK tells it.
+    """
+    matrix = (stored if unit is None else stored / unit.unsqueeze(-1)).mT
+    rhs, residual = b.unsqueeze(-1), None
+    if stored.device.type == "cpu":
+        answer = torch.linalg.lstsq(matrix, rhs, rcond=cutoff, driver="gelsd")
+        x, s = answer.solution.squeeze(-1), answer.singular_values
+        if answer.residuals.numel() and all_ordinary(answer.residuals):
+            residual = answer.residuals.squeeze(-1).sqrt()
+    else:
+        U, s, Vh = torch.linalg.svd(matrix, full_matrices=False)
+        keep = s > cutoff * s[:, :1]
+        weights = torch.where(keep, (U.mT @ rhs).squeeze(-1) / torch.where(keep, s, 1.0), 0.0)
+        x = (Vh.mT @ weights.unsqueeze(-1)).squeeze(-1)
+    return x if unit is None else x / unit, s, residual

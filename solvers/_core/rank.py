@@ -39,10 +39,11 @@ def condition_of(R: torch.Tensor, *, columnwise: bool = True) -> torch.Tensor:
         (B,); inf where a pivot is zero, the inverse overflows, or R is not finite.
     """
     upper = R.triu()
-    scaled = upper / power_below(upper.abs().amax(dim=-2, keepdim=True)) if columnwise else upper
+    if columnwise:
+        upper /= power_below(upper.abs().amax(dim=-2, keepdim=True))
     eye = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
-    inverse = torch.linalg.solve_triangular(scaled, eye, upper=True)
-    kappa = _frobenius(scaled) * _frobenius(inverse)
+    inverse = torch.linalg.solve_triangular(upper, eye, upper=True)
+    kappa = _frobenius(upper) * _frobenius(inverse)
     return torch.nan_to_num(kappa, nan=torch.inf, posinf=torch.inf)
 
 

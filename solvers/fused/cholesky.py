@@ -7,6 +7,7 @@ by what comes with the answer.
 import torch
 
 from solvers._core.rank import condition_of
+from solvers._core.triangular import norm, residual
 from solvers.fused import fresh, launch, plain
 
 
@@ -31,11 +32,10 @@ def solve_by_cholesky(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, t
 def cholesky_eager(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The reference, in plain torch; otherwise as `solve_by_cholesky`."""
     G = A.mT @ A
-    factor, failed = torch.linalg.cholesky_ex(G, upper=True)
-    R = torch.where((failed != 0)[:, None, None], torch.nan, factor)
+    R, failed = torch.linalg.cholesky_ex(G, upper=True)
+    if bool(failed.any()):
+        R = torch.where((failed != 0)[:, None, None], torch.nan, R)
     x = torch.cholesky_solve(A.mT @ b.unsqueeze(-1), R, upper=True).squeeze(-1)
-    pivots = R.diagonal(dim1=-2, dim2=-1).square() / G.diagonal(dim1=-2, dim2=-1)
-    columns = torch.linalg.vector_norm(R, dim=-2)
-    residual = torch.linalg.vector_norm(b - (A @ x.unsqueeze(-1)).squeeze(-1), dim=-1)
-    extremes = torch.linalg.matrix_norm(R), columns.amin(dim=-1), pivots.amin(dim=-1)
-    return x, R, torch.stack([*extremes, condition_of(R), residual])
+    columns, pivots = torch.linalg.vector_norm(R, dim=-2), R.diagonal(dim1=-2, dim2=-1)
+    extremes = norm(columns), columns.amin(dim=-1), (pivots / columns).square().amin(dim=-1)
+    return x, R, torch.stack([*extremes, condition_of(R), norm(residual(A, b, x))])

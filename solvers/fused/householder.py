@@ -7,6 +7,7 @@ underflow. Whether they did, what the condition is and how large the residual co
 import torch
 
 from solvers._core.rank import condition_of
+from solvers._core.triangular import norm
 from solvers.fused import fresh, launch, plain
 
 
@@ -36,5 +37,5 @@ def householder_eager(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, t
     x = torch.linalg.solve_triangular(R, c, upper=True).squeeze(-1)
     rows, columns = A.abs().amax(dim=-1), torch.linalg.vector_norm(R, dim=-2)
     rest = factor[:, n:, n].abs().sum(dim=-1)  # the pivot of b, where it has one
-    extremes = rows.amax(dim=-1), rows.amin(dim=-1), torch.linalg.matrix_norm(R), columns.amin(dim=-1)
+    extremes = rows.amax(dim=-1), rows.amin(dim=-1), norm(columns), columns.amin(dim=-1)
     return x, R, torch.stack([*extremes, condition_of(R), rest])
