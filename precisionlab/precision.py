@@ -128,13 +128,17 @@ def environment(device: str, *, processes: int = 1) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree, where the package runs from one."""
+    """The commit of the source tree, where the package runs from one, and whether its code was changed since."""
     import subprocess
     from pathlib import Path
 
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else None
+
+    def told(*words: str) -> str | None:
+        answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    commit, changed = told("rev-parse", "HEAD"), told("status", "--porcelain", "--", "*.py", "kernels")
+    return f"{commit}, and changes" if commit and changed else commit
