@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 import precisionlab
+from precisionlab import Cell
 from precisionlab.report import Content, Figure, Measured, Study, Table, Text
 from precisionlab.report.words import format_mse, format_ratio
 from precisionlab.tasks import heavy_ball
@@ -148,7 +149,12 @@ STUDY = Study(
     tables={
         "results": Measured(
             function=lambda: pd.DataFrame([row(condition) for condition in CONDITIONS]),
-            settings={"experiment": NAME, "condition": list(CONDITIONS), "problems": PROBLEMS, "seed": SEED},
+            settings={
+                "experiment": {NAME: Cell(experiment=NAME).key},
+                "condition": list(CONDITIONS),
+                "problems": PROBLEMS,
+                "seed": SEED,
+            },
         )
     },
     page=page,

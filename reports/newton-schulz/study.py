@@ -19,7 +19,7 @@ import torch
 
 import precisionlab
 import solvers
-from precisionlab import load_control, load_solver
+from precisionlab import Cell, load_control, load_solver
 from precisionlab.experiments import get
 from precisionlab.models import Backbone
 from precisionlab.models.polynomial import describe, extract
@@ -320,6 +320,7 @@ def page(
     )
 
 
+TRAINED = {"experiment": {NAME: Cell(experiment=NAME).key}}
 KIND = {"rows": SHOWN[0], "unknowns": SHOWN[1], "seed": SEED}
 STUDY = Study(
     script=__file__,
@@ -341,8 +342,10 @@ STUDY = Study(
             checkpoints=(NAME,),
         ),
         "nist": Measured(function=nist_digits, settings={"sets": list(NIST_SETS)}, checkpoints=(LARGE,)),
-        "ablation": Measured(function=ablation, settings={"problems": ABLATED, "conditions": list(CONDITIONS), **KIND}),
-        "algorithms": Measured(function=algorithms, settings={"experiment": NAME, "seed": 0}),
+        "ablation": Measured(
+            function=ablation, settings={"problems": ABLATED, "conditions": list(CONDITIONS), **KIND, **TRAINED}
+        ),
+        "algorithms": Measured(function=algorithms, settings=TRAINED),
     },
     page=page,
 )

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from precisionlab import Cell
 from precisionlab.config import kind_of
 from precisionlab.experiments import Experiment, get
 from precisionlab.overrides import override
@@ -148,12 +149,15 @@ STUDY = Study(
         "results": Measured(
             function=measure,
             settings={
-                "experiments": list(NAMES),
+                "experiments": {
+                    f"{name}, {recipe}": Cell(experiment=experiment).key
+                    for name in NAMES
+                    for recipe, experiment in recipes(name).items()
+                },
                 "seconds": list(SECONDS),
                 "seeds": list(SEEDS),
                 "dtypes": list(DTYPES),
                 "threads": 1,
-                "changes to the paper's recipe": PAPER_CHANGES,
             },
         )
     },

@@ -19,6 +19,7 @@ from multiprocessing import get_context
 import pandas as pd
 import torch
 
+from precisionlab import Cell
 from precisionlab.experiments import Experiment, get
 from precisionlab.precision import math_flags
 from precisionlab.report import Content, Figure, Measured, Study, Table, Text
@@ -178,6 +179,7 @@ STUDY = Study(
         "results": Measured(
             function=measure,
             settings={
+                "experiments": {name: Cell(experiment=name).key for name in NAMES.values()},
                 "unknowns, active rows": [list(case) for case in CASES],
                 "x0 scale": list(SCALES),
                 "seeds": list(SEEDS),
