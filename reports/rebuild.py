@@ -1,4 +1,4 @@
-"""Make every page of this folder from what is saved, and the list of them; nothing is measured.
+"""Make every page of this folder from what is saved, the list of them, and README.md's table; nothing is measured.
 
     python reports/rebuild.py
 
@@ -24,6 +24,8 @@ def main() -> None:
         except ValueError as error:
             missing.append(str(error))
     write_index(FOLDER)
+    if not missing:
+        runpy.run_path(str(FOLDER / "readme.py"))["main"]()
     print(*missing, sep="\n", file=sys.stderr)
 
 

@@ -66,8 +66,15 @@ def headline(frame: pd.DataFrame) -> str:
     rows = _most_precise(summary(frame))
     learned = learned_solvers(frame)
     told = rows[rows["solver"].isin([f"{name}, {ALONE}" for name in learned])] if learned else rows
-    outcomes = [_outcome(row) for row in told.to_dict("records")]
-    return f"{'; '.join(outcomes)}."
+    if len(told) == 1:
+        return f"{_outcome(told.to_dict('records')[0])}."
+    ends = []
+    for row in told.to_dict("records"):
+        dtype = "" if row["dtype"] == "float64" else f" in {row['dtype']}"
+        ends.append(f"{str(row['solver']).removesuffix(f', {ALONE}')} {format_mse(row['floor'])}{dtype}")
+    base = rows.loc[rows["solver"] == BASELINE, "floor"]
+    beside = f" ({BASELINE} {format_mse(float(base.iloc[0]))})" if learned and len(base) else ""
+    return f"Where {'models alone' if learned else 'solvers'} end, median MSE: {', '.join(ends)}{beside}."
 
 
 def conclusion(frame: pd.DataFrame) -> str:
