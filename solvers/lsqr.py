@@ -4,8 +4,11 @@ Problem: min_x ‖b − A x‖₂.
 Iteration: Golub–Kahan bidiagonalisation, β u ← A v − α u, α v ← Aᵀu − β v, and a QR factorisation of the growing
     bidiagonal matrix by one plane rotation a step. Equivalent to CGLS in exact arithmetic.
 Convergence: that of CGLS, 2 ((κ − 1)/(κ + 1))^k in ‖A(x_k − x*)‖.
-Limiting accuracy: c u κ (1 + κ‖r‖/(‖A‖‖x‖)); it holds up better than CGLS where κ is large and r is not small.
-Stopping: R1 or R2 of `solvers._core.loop`, with ‖r‖ and ‖Aᵀr‖ as the rotations give them: φ̄ and φ̄ α |c|.
+Limiting accuracy: that of a backward stable method, c u κ (1 + κ‖r‖/(‖A‖‖x‖)), with c = 3 √(m + n) at most in 2,200
+    problems of up to 220×24, κ to 1e6, from x₀ = 0 and from any x₀ up to 1e12 times x. At κ = 1e8 and a residual of
+    size 1 that is no digit, as for every such method: `condition` and `residual_norm` say so.
+Stopping: R1 or R2 of `solvers._core.loop`, with ‖r‖ and ‖Aᵀr‖ as the rotations give them, φ̄ and φ̄ α |c|, and then with
+    those of b − A x.
 Rank: a deficient A is flagged; x then is the minimiser nearest to x0.
 Operators: A may be a `scipy.sparse.linalg.LinearOperator`, see `solvers._core.operators`.
 

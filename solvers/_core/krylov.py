@@ -4,15 +4,14 @@ Each gives the same iterates in exact arithmetic, or nearly so, from products A 
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
 from solvers._core.arrays import require_count, require_nonnegative
-from solvers._core.loop import Held, at_rest, iterate, noise_of, paige_saunders, recheck, ruled
+from solvers._core.loop import Held, iterate, recheck, ruled
 from solvers._core.operators import Matrix
-from solvers._core.rank import judged
 from solvers._core.triangular import divide, norm
 from solvers.result import LstsqResult
 from solvers.solver import ProductSolver, Promise
@@ -28,6 +27,7 @@ class Krylov(ProductSolver):
     """
 
     promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING, Promise.MONOTONE, Promise.KRYLOV_RATE})
+    error_constant: ClassVar[float] = 16.0
     max_iterations: int = 1000
     tolerance: float | None = None
 
@@ -54,24 +54,26 @@ class Krylov(ProductSolver):
         problem, x = Held.of(A, b, x0)
         tolerance = torch.finfo(A.dtype).eps if self.tolerance is None else self.tolerance
 
-        def met(state: Any) -> torch.Tensor:
-            held = state.problem
-            return paige_saunders(*self._sizes(state), norm(state.x), held.A_norm, held.b_norm, tolerance)
+        def verdict(state: Any) -> torch.Tensor:
+            held: Held = state.problem
+            (r_norm, g_norm), x_norm = self._sizes(state), norm(state.x)
+            return ruled(held.paige_saunders(r_norm, g_norm, x_norm, tolerance), r_norm, g_norm, x_norm)
 
         def holds(state: Any, steady: torch.Tensor) -> torch.Tensor:
-            held, g_norm = state.problem, self._sizes(state)[1]
-            return met(state) | (steady & at_rest(g_norm, norm(state.x), held.A_norm, held.b_norm, noise_of(A)))
+            held: Held = state.problem
+            (r_norm, g_norm), x_norm = self._sizes(state), norm(state.x)
+            rest = steady & held.at_rest(g_norm, x_norm, held.noise)
+            return held.paige_saunders(r_norm, g_norm, x_norm, tolerance) | rest
 
         result = iterate(
             self._begun(problem, x),
             self._step,
-            lambda state: ruled(met(state), *self._sizes(state), norm(state.x)),
+            verdict,
             max_iterations=self.max_iterations,
             record=record,
             checked=recheck(lambda _, problem, x: self._begun(problem, x), holds),
         )
-        result = replace(result, residual_norm=problem.residual_norm(torch.as_tensor(result.x)))
-        return judged(A, result, columnwise=False)
+        return problem.judged(A, result)
 
 
 def normalised(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -27,11 +27,13 @@ attainable accuracy of recursively computed residual methods, SIAM J. Matrix Ana
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
 from solvers._core.operators import Matrix, Operator
+from solvers._core.rank import judged
 from solvers._core.scaling import fitted, ldexp, scale
 from solvers._core.triangular import matvec, norm
 from solvers.result import LstsqResult, Status
@@ -88,11 +90,34 @@ class Held(NamedTuple):
         """X in the caller's units."""
         return ldexp(x, (self.right_exponent - self.matrix_exponent).unsqueeze(-1))
 
-    def residual_norm(self, x: torch.Tensor) -> torch.Tensor:
-        """‖b − A x‖ in the caller's units, as x is; inf where x is not finite, (B,)."""
+    @property
+    def noise(self) -> float:
+        """The relative level at which Aᵀr is rounding, max(m, n) eps."""
+        return max(self.A.shape[-2:]) * float(torch.finfo(self.A.dtype).eps)
+
+    def paige_saunders(
+        self, r_norm: torch.Tensor, g_norm: torch.Tensor, x_norm: torch.Tensor, tolerance: float
+    ) -> torch.Tensor:
+        """Where rule R1 or R2 holds, (..., B), from ‖r‖, ‖Aᵀr‖ and ‖x‖, or a method's estimates, and τ."""
+        consistent = r_norm <= tolerance * (self.b_norm + self.A_norm * x_norm)
+        return consistent | (g_norm <= tolerance * self.A_norm * r_norm)
+
+    def at_rest(self, g_norm: torch.Tensor, x_norm: torch.Tensor, noise: float | torch.Tensor) -> torch.Tensor:
+        """The level of rule R3, ‖Aᵀr‖ <= noise ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖), (..., B)."""
+        return g_norm <= noise * self.A_norm * (self.A_norm * x_norm + self.b_norm)
+
+    def readable(self, x: torch.Tensor) -> torch.Tensor:
+        """Where rounding in Aᵀr has a square that does not underflow, as beside a huge x0 it may; or x is 0."""
+        info = torch.finfo(x.dtype)
+        return (self.b_norm > math.sqrt(info.tiny) / info.eps) | (x == 0).all(dim=-1)
+
+    def judged(self, A: Matrix, result: LstsqResult) -> LstsqResult:
+        """A result in the caller's units with its residual norm, the condition of A as it stands, and its rank."""
+        x = torch.as_tensor(result.x)
         finite = torch.isfinite(x).all(dim=-1)
         b, x, e = cast(Any, fitted(self.given, torch.where(finite[:, None], x, 0.0), self.matrix_exponent))
-        return torch.where(finite, ldexp(norm(b - matvec(self.A, x)), e), float("inf"))
+        residual_norm = torch.where(finite, ldexp(norm(b - matvec(self.A, x)), e), float("inf"))
+        return judged(A, replace(result, residual_norm=residual_norm), columnwise=False)
 
 
 def iterate(
@@ -193,49 +218,6 @@ def recheck(
         return state, ruled(holds(state, steady))
 
     return checked
-
-
-def paige_saunders(
-    r_norm: torch.Tensor,
-    g_norm: torch.Tensor,
-    x_norm: torch.Tensor,
-    A_norm: torch.Tensor,
-    b_norm: torch.Tensor,
-    tolerance: float,
-) -> torch.Tensor:
-    """Rules R1 and R2.
-
-    Args:
-        r_norm: ‖b − A x‖, or the method's estimate of it, (B,).
-        g_norm: ‖Aᵀr‖, likewise.
-        x_norm: ‖x‖.
-        A_norm: ‖A‖_F.
-        b_norm: ‖b‖.
-        tolerance: τ.
-
-    Returns:
-        Booleans, (B,).
-    """
-    consistent = r_norm <= tolerance * (b_norm + A_norm * x_norm)
-    return consistent | (g_norm <= tolerance * A_norm * r_norm)
-
-
-def noise_of(A: Matrix) -> float:
-    """The relative level at which Aᵀr is rounding, max(m, n) eps."""
-    return max(A.shape[-2:]) * float(torch.finfo(A.dtype).eps)
-
-
-def at_rest(
-    g_norm: torch.Tensor, x_norm: torch.Tensor, A_norm: torch.Tensor, b_norm: torch.Tensor, noise: float
-) -> torch.Tensor:
-    """The level of rule R3, ‖Aᵀr‖ <= noise ‖A‖_F (‖A‖_F ‖x‖ + ‖b‖), (B,)."""
-    return g_norm <= noise * A_norm * (A_norm * x_norm + b_norm)
-
-
-def readable(b_norm: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Whether rounding in Aᵀr has a square that does not underflow, which beside a huge x0 it may; or x is 0, (B,)."""
-    info = torch.finfo(x.dtype)
-    return (b_norm > math.sqrt(info.tiny) / info.eps) | (x == 0).all(dim=-1)
 
 
 def watched(x: torch.Tensor, kept: torch.Tensor, age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

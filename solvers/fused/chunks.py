@@ -6,11 +6,11 @@ that meets one. What was computed beyond it is thrown away. Chunks change no bit
 ended, and no problem sees another.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 
-from solvers._core.loop import RUNNING, at_rest, paige_saunders, readable, ruled
+from solvers._core.loop import RUNNING, Held, ruled, taken
 from solvers._core.triangular import norm
 from solvers.fused import fresh, launch, plain
 from solvers.result import LstsqResult, Status
@@ -55,71 +55,79 @@ def watched_chebyshev(
     return out, norms, *kept
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """When a problem stops.
+class Interval(NamedTuple):
+    """The spectrum of AᵀA, and the rule R3 that goes with it.
 
     Args:
-        tolerance: τ of R1 and R2.
-        noise: the level of rounding in Aᵀr, for R3.
-        patience: iterations without a new minimum of ‖Aᵀr‖ that count as rest, for R3.
-        A_norm: ‖A‖_F, (B,).
-        b_norm: ‖b‖, (B,).
+        theta: its middle, (B,), float64.
+        delta: half its width, (B,), float64.
+        noise: the level of rounding in Aᵀr, (B,).
+        patience: iterations without a new minimum of ‖Aᵀr‖ that count as rest, (B,).
     """
 
-    tolerance: float
-    noise: float
-    patience: int
-    A_norm: torch.Tensor
-    b_norm: torch.Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Running:
-    """The problems that go on: their places in the batch, their data, where the recurrence stands, ‖Aᵀr‖'s history."""
-
-    place: torch.Tensor
-    A: torch.Tensor
-    b: torch.Tensor
-    x: torch.Tensor
     theta: torch.Tensor
     delta: torch.Tensor
+    noise: torch.Tensor
+    patience: torch.Tensor
+
+
+def rests(
+    problem: Held,
+    interval: Interval,
+    x: torch.Tensor,
+    r_norm: torch.Tensor,
+    g_norm: torch.Tensor,
+    idle: torch.Tensor,
+    tolerance: float,
+) -> torch.Tensor:
+    """The verdict on iterates.
+
+    Args:
+        problem: the problems, B of them.
+        interval: of them.
+        x: (..., B, n).
+        r_norm: ‖r‖, (..., B).
+        g_norm: ‖Aᵀr‖.
+        idle: iterations since ‖Aᵀr‖ was smallest.
+        tolerance: τ of R1 and R2.
+
+    Returns:
+        A `Status` or RUNNING for each, (..., B).
+    """
+    x_norm = norm(x)
+    met = problem.paige_saunders(r_norm, g_norm, x_norm, tolerance)
+    rest = (idle >= interval.patience) & problem.at_rest(g_norm, x_norm, interval.noise)
+    return ruled((met | rest) & problem.readable(x), g_norm, x_norm)
+
+
+class _Running(NamedTuple):
+    """The problems that go on: their places in the batch, where the recurrence stands, ‖Aᵀr‖'s history."""
+
+    place: torch.Tensor
+    x: torch.Tensor
     direction: torch.Tensor
     rho: torch.Tensor
-    A_norm: torch.Tensor
-    b_norm: torch.Tensor
     best: torch.Tensor
     idle: torch.Tensor
-
-    def take(self, chosen: torch.Tensor, **new: torch.Tensor) -> "_Running":
-        return _Running(**{name: part[chosen] for name, part in {**vars(self), **new}.items()})
+    interval: Interval
+    problem: Held
 
 
 def iterate_in_chunks(
-    A: torch.Tensor,
-    b: torch.Tensor,
-    x0: torch.Tensor,
-    theta: torch.Tensor,
-    delta: torch.Tensor,
-    rules: Rules,
-    *,
-    max_iterations: int,
-    record: bool,
+    problem: Held, interval: Interval, x0: torch.Tensor, tolerance: float, *, max_iterations: int, record: bool
 ) -> LstsqResult:
     """Iterate until the rules or the cap stop each problem, as `solvers._core.loop.iterate` does with single steps.
 
     Args:
-        A: matrices of size 1, (B, m, n), float64 on the CPU.
-        b: right-hand sides, (B, m).
-        x0: starting points, (B, n).
-        theta: the middle of the spectrum of AᵀA, (B,).
-        delta: half its width, (B,).
-        rules: when to stop.
+        problem: the problems, float64 on the CPU.
+        interval: the spectra.
+        x0: starting points, (B, n), in the units of the problem.
+        tolerance: τ of R1 and R2.
         max_iterations: the cap.
         record: whether to keep the iterates.
 
     Returns:
-        The result, flat.
+        The result, flat, in the caller's units.
     """
     x = x0.clone()
     place = torch.arange(len(x))
@@ -127,24 +135,20 @@ def iterate_in_chunks(
     iterations = torch.full_like(place, max_iterations)
     running = _Running(
         place=place,
-        A=A,
-        b=b,
         x=x0,
-        theta=theta,
-        delta=delta,
         direction=torch.zeros_like(x0),
-        rho=torch.zeros_like(theta),
-        A_norm=rules.A_norm,
-        b_norm=rules.b_norm,
-        best=torch.full_like(theta, float("inf")),
+        rho=torch.zeros_like(interval.theta),
+        best=torch.full_like(interval.theta, float("inf")),
         idle=torch.full_like(place, -1),
+        interval=interval,
+        problem=problem,
     )
     trace: list[torch.Tensor] = []
     judged, chunk = 0, FIRST_CHUNK
     while len(running.place) and judged <= max_iterations:
         fitting = max(1, CHUNK_ENTRIES // running.x.numel())
         steps = min(chunk, fitting, max_iterations + 1 - judged)
-        iterates, ruling, history = _chunk(running, rules, steps, resumed=judged > 0)
+        iterates, ruling, following = _chunk(running, tolerance, steps, resumed=judged > 0)
         ended = ruling != RUNNING
         last = torch.where(ended.any(dim=0), ended.int().argmax(dim=0), steps)
         done, at = last < steps, last.clamp(max=steps - 1)
@@ -153,41 +157,37 @@ def iterate_in_chunks(
         x[running.place] = _picked(iterates, at)
         status[running.place[done]] = _picked(ruling, at)[done]
         iterations[running.place[done]] = judged + last[done]
-        running = running.take(~done, x=iterates[-1], **history)
+        running = taken(following, ~done)
         judged, chunk = judged + steps, min(2 * chunk, LAST_CHUNK)
     kept = torch.cat(trace)[: int(iterations.max()) + 1] if trace else x[None] if record else None
-    return LstsqResult(x=x, status=status, iterations=iterations, trace=kept)
+    kept = None if kept is None else problem.restored(kept)
+    return LstsqResult(x=problem.restored(x), status=status, iterations=iterations, trace=kept)
 
 
 def _chunk(
-    running: _Running, rules: Rules, steps: int, *, resumed: bool
-) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-    """Some steps, and the verdict on each iterate that they start from.
-
-    Args:
-        running: the problems.
-        rules: when to stop.
-        steps: their number.
-        resumed: whether these are not the first.
-
-    Returns:
-        The iterates, (steps + 1, B, n); the verdicts, (steps, B); and what has changed of the problems.
-    """
-    r = running
+    running: _Running, tolerance: float, steps: int, *, resumed: bool
+) -> tuple[torch.Tensor, torch.Tensor, _Running]:
+    """Some steps: iterates, (steps + 1, B, n), verdicts on all but the last, (steps, B), and where they end."""
+    problem, interval = running.problem, running.interval
     iterates, norms, direction, rho = watched_chebyshev(
-        r.A, r.b, r.x, r.theta, r.delta, r.direction, r.rho, steps, resumed
+        cast(torch.Tensor, problem.A),
+        problem.b,
+        running.x,
+        interval.theta,
+        interval.delta,
+        running.direction,
+        running.rho,
+        steps,
+        resumed,
     )
     r_norm, g_norm = norms.sqrt().unbind(dim=1)
-    x_norm = norm(iterates[:steps])
-    lowest = torch.cat([r.best[None], g_norm]).cummin(dim=0).values
+    lowest = torch.cat([running.best[None], g_norm]).cummin(dim=0).values
     count = torch.arange(steps)[:, None]
-    newest = torch.where(g_norm < lowest[:-1], count, -1 - r.idle).cummax(dim=0).values
+    newest = torch.where(g_norm < lowest[:-1], count, -1 - running.idle).cummax(dim=0).values
     idle = count - newest
-    met = paige_saunders(r_norm, g_norm, x_norm, r.A_norm, r.b_norm, rules.tolerance)
-    rest = (idle >= rules.patience) & at_rest(g_norm, x_norm, r.A_norm, r.b_norm, rules.noise)
-    history = {"direction": direction, "rho": rho, "best": lowest[-1], "idle": idle[-1]}
-    ruling = ruled((met | rest) & readable(r.b_norm, iterates[:steps]), g_norm, x_norm)
-    return iterates, ruling, history
+    ruling = rests(problem, interval, iterates[:steps], r_norm, g_norm, idle, tolerance)
+    following = running._replace(x=iterates[-1], direction=direction, rho=rho, best=lowest[-1], idle=idle[-1])
+    return iterates, ruling, following
 
 
 def _picked(rows: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
@@ -195,17 +195,7 @@ def _picked(rows: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
 
 
 def _frozen(x: torch.Tensor, place: torch.Tensor, iterates: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """The whole batch's iterates: a problem that has ended stays where it is.
-
-    Args:
-        x: where all are, (B, n).
-        place: which of them are running.
-        iterates: of those, (steps, …, n).
-        at: the iterate at which each of them ends.
-
-    Returns:
-        (steps, B, n).
-    """
+    """Iterates of the batch x, (steps, B, n): those in `place` run to `at` and stay there, the others stay at x."""
     block = x.expand(len(iterates), *x.shape).clone()
     order = torch.minimum(torch.arange(len(iterates))[:, None], at)
     block[:, place] = iterates.gather(0, order[..., None].expand_as(iterates))

@@ -1,4 +1,4 @@
-"""Iterations hold a few copies of A, whatever they multiply: measured in a process of its own, by its high-water mark."""
+"""Iterations hold a few copies of A, whatever they multiply: by the high-water mark of a process of its own."""
 
 import subprocess
 import sys
