@@ -14,6 +14,7 @@
 namespace nb = nanobind;
 using namespace nb::literals;
 namespace pl = precisionlab;
+using pl::operator""_o;
 
 void bind_device(nb::module_& module);
 
@@ -26,7 +27,6 @@ using In3 = Host::In3;
 using Out1 = Host::Out1;
 using Out2 = Host::Out2;
 using Out3 = Host::Out3;
-using Out4 = nb::ndarray<double, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
 template <class Task>
 void run(const Task& task, int threads, const std::string& level) {
@@ -38,13 +38,6 @@ void run(const Task& task, int threads, const std::string& level) {
 
 void descend(const In3& A, const In2& b, const In2& x0, const In1& step, const Out3& out, int steps, bool gram,
              int threads, const std::string& level) {
-  run(pl::iterates_task(A, b, x0, step, out, steps, gram), threads, level);
-}
-
-// Of the signature before Chebyshev's iterates were always watched.
-void old_iterates(const In3& A, const In2& b, const In2& x0, const In1& step, const In1&, const Out3& out, int steps,
-                  bool gram, bool chebyshev, int threads, const std::string& level) {
-  pl::want(!chebyshev, "chebyshev: use watched_chebyshev");
   run(pl::iterates_task(A, b, x0, step, out, steps, gram), threads, level);
 }
 
@@ -67,16 +60,6 @@ void newton_schulz(const In3& A, const In3& X, const Out3& out, const Out1& defe
   run(pl::schulz_task(A, X, out, defect), threads, level);
 }
 
-// Of the signature with a dimension for the iterates.
-void old_schulz_step(const In3& A, const In3& X, const Out4& out, const Out1& defect, int threads,
-                     const std::string& level) {
-  pl::want(out.shape(0) == 1 && out.shape(1) == X.shape(0) && out.shape(2) == X.shape(1) && out.shape(3) == X.shape(2),
-           "out: shape does not fit A");
-  run(pl::SchulzTask{A.data(), X.data(), out.data(), defect.data(), std::int64_t(A.shape(0)), int(A.shape(1)),
-                     int(A.shape(2))},
-      threads, level);
-}
-
 void householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& measures, int threads,
                  const std::string& level) {
   run(pl::householder_task(A, b, x, R, measures), threads, level);
@@ -85,33 +68,6 @@ void householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const
 void cholesky(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& measures, int threads,
               const std::string& level) {
   run(pl::cholesky_task(A, b, x, R, measures), threads, level);
-}
-
-// Of the signatures before there were measures.
-void old_householder(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& rows, int threads,
-                     const std::string& level) {
-  const std::size_t batch = A.shape(0);
-  std::vector<double> measures(6 * batch + 1);
-  run(pl::HouseholderTask{A.data(), b.data(), x.data(), R.data(), measures.data(), std::int64_t(batch), int(A.shape(1)),
-                          int(A.shape(2))},
-      threads, level);
-  for (std::size_t i = 0; i < batch; ++i) rows.data()[2 * i] = measures[i], rows.data()[2 * i + 1] = measures[batch + i];
-}
-
-void old_cholesky(const In3& A, const In2& b, const Out2& x, const Out3& R, const Out2& squares, int threads,
-                  const std::string& level) {
-  const std::size_t batch = A.shape(0), n = A.shape(2);
-  std::vector<double> measures(5 * batch + 1);
-  run(pl::CholeskyTask{A.data(), b.data(), x.data(), R.data(), measures.data(), std::int64_t(batch), int(A.shape(1)),
-                       int(n)},
-      threads, level);
-  for (std::size_t i = 0; i < batch; ++i) {
-    for (std::size_t j = 0; j < n; ++j) {
-      double sum = 0.0;
-      for (std::size_t k = 0; k <= j; ++k) sum += R.data()[(i * n + k) * n + j] * R.data()[(i * n + k) * n + j];
-      squares.data()[i * n + j] = sum;
-    }
-  }
 }
 
 void convolution(const In3& u, const In3& gate, const In2& filter, const In1& bias, int first, const Out3& y,
@@ -161,28 +117,21 @@ NB_MODULE(precisionlab_kernels, module) {
       "fast", [] { return pl::find_level("")->fast_fma; }, "Whether the best level has fma in hardware.");
   module.def("fresh", &fresh, "shape"_a, "Memory for a large result, not cleared; used again once the result is gone.");
   module.def("release", &pl::memory::release, "Return the memory kept for coming results; how many bytes it was.");
-  module.def("gradient_descent", &descend, "A"_a, "b"_a, "x0"_a, "step"_a, "out"_a, "steps"_a, "gram"_a, "threads"_a,
+  module.def("gradient_descent", &descend, "A"_a, "b"_a, "x0"_a, "step"_a, "out"_o, "steps"_a, "gram"_a, "threads"_a,
              "level"_a = "", "Write the iterates of gradient descent.");
-  module.def("chebyshev", &chebyshev, "A"_a, "b"_a, "x0"_a, "theta"_a, "delta"_a, "out"_a, "norms"_a, "direction"_a,
-             "rho"_a, "steps"_a, "resumed"_a, "threads"_a, "level"_a = "",
+  module.def("chebyshev", &chebyshev, "A"_a, "b"_a, "x0"_a, "theta"_a, "delta"_a, "out"_o, "norms"_o, "direction"_o,
+             "rho"_o, "steps"_a, "resumed"_a, "threads"_a, "level"_a = "",
              "Write the iterates of Chebyshev's method, and the squares of the norms of residual and gradient of all but the "
              "last.");
-  module.def("newton_schulz", &newton_schulz, "A"_a, "X"_a, "out"_a, "defect"_a, "threads"_a, "level"_a = "",
+  module.def("newton_schulz", &newton_schulz, "A"_a, "X"_a, "out"_o, "defect"_o, "threads"_a, "level"_a = "",
              "Write the next Newton-Schulz iterate, and ||I - X A||_F of it.");
-  module.def("iterates", &old_iterates, "A"_a, "b"_a, "x0"_a, "step"_a, "spread"_a, "out"_a, "steps"_a, "gram"_a,
-             "chebyshev"_a, "threads"_a, "level"_a = "");
-  module.def("watched_chebyshev", &chebyshev, "A"_a, "b"_a, "x0"_a, "theta"_a, "delta"_a, "out"_a, "norms"_a,
-             "direction"_a, "rho"_a, "steps"_a, "resumed"_a, "threads"_a, "level"_a = "");
-  module.def("schulz_step", &old_schulz_step, "A"_a, "X0"_a, "out"_a, "defect"_a, "threads"_a, "level"_a = "");
-  module.def("solve_by_householder", &householder, "A"_a, "b"_a, "x"_a, "R"_a, "measures"_a, "threads"_a, "level"_a = "",
+  module.def("solve_by_householder", &householder, "A"_a, "b"_a, "x"_o, "R"_o, "measures"_o, "threads"_a, "level"_a = "",
              "Write the least-squares solution, the factor R, and what is to be known of them.");
-  module.def("solve_by_cholesky", &cholesky, "A"_a, "b"_a, "x"_a, "R"_a, "measures"_a, "threads"_a, "level"_a = "",
+  module.def("solve_by_cholesky", &cholesky, "A"_a, "b"_a, "x"_o, "R"_o, "measures"_o, "threads"_a, "level"_a = "",
              "Write the solution of the normal equations, the factor R, and what is to be known of them.");
-  module.def("householder", &old_householder, "A"_a, "b"_a, "x"_a, "R"_a, "rows"_a, "threads"_a, "level"_a = "");
-  module.def("cholesky", &old_cholesky, "A"_a, "b"_a, "x"_a, "R"_a, "squares"_a, "threads"_a, "level"_a = "");
-  module.def("convolution", &convolution, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "y"_a, "threads"_a,
+  module.def("convolution", &convolution, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "y"_o, "threads"_a,
              "level"_a = "", "Write the gated convolution.");
   module.def("convolution_backward", &convolution_backward, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "dy"_a,
-             "du"_a, "dgate"_a, "partials"_a, "sums"_a, "threads"_a, "level"_a = "", "Write its backward pass.");
+             "du"_o, "dgate"_o, "partials"_o, "sums"_o, "threads"_a, "level"_a = "", "Write its backward pass.");
   bind_device(module);
 }

@@ -19,6 +19,7 @@
 namespace nb = nanobind;
 using namespace nb::literals;
 namespace pl = precisionlab;
+using pl::operator""_o;
 
 namespace {
 
@@ -156,12 +157,12 @@ void bind_device(nb::module_& module) {
              "Whether a CUDA kernel takes these sizes on a GPU of this machine.");
   module.def("device_would_take", &would_take, "kernel"_a, "sizes"_a, "capability"_a, "shared_bytes"_a,
              "Whether a CUDA kernel takes these sizes on a GPU of this capability and shared memory a block.");
-  module.def("device_gradient_descent", &descend, "A"_a, "b"_a, "x0"_a, "step"_a, "out"_a, "steps"_a, "gram"_a,
+  module.def("device_gradient_descent", &descend, "A"_a, "b"_a, "x0"_a, "step"_a, "out"_o, "steps"_a, "gram"_a,
              "stream"_a, "gradient_descent, on a GPU.");
-  module.def("device_solve_by_householder", &householder, "A"_a, "b"_a, "x"_a, "R"_a, "measures"_a, "stream"_a,
+  module.def("device_solve_by_householder", &householder, "A"_a, "b"_a, "x"_o, "R"_o, "measures"_o, "stream"_a,
              "solve_by_householder, on a GPU.");
-  module.def("device_convolution", &convolution, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "y"_a, "stream"_a,
+  module.def("device_convolution", &convolution, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a, "y"_o, "stream"_a,
              "convolution, on a GPU.");
   module.def("device_convolution_backward", &convolution_backward, "u"_a, "gate"_a, "filter"_a, "bias"_a, "first"_a,
-             "dy"_a, "du"_a, "dgate"_a, "partials"_a, "sums"_a, "stream"_a, "convolution_backward, on a GPU.");
+             "dy"_a, "du"_o, "dgate"_o, "partials"_o, "sums"_o, "stream"_a, "convolution_backward, on a GPU.");
 }

@@ -24,6 +24,9 @@ struct Arrays {
   using Out3 = nb::ndarray<double, nb::ndim<3>, nb::c_contig, Device>;
 };
 
+// An array that is written to: taken as it is or not at all, for a converted copy would be written to and lost.
+inline auto operator""_o(const char* name, std::size_t) { return nb::arg(name).noconvert(); }
+
 inline void want(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(what);
 }
@@ -79,7 +82,7 @@ CholeskyTask cholesky_task(const In3& A, const In2& b, const Out2& x, const Out3
   want(b.shape(0) == batch && b.shape(1) == m, "b: shape does not fit A");
   want(x.shape(0) == batch && x.shape(1) == n, "x: shape does not fit A");
   want(R.shape(0) == batch && R.shape(1) == n && R.shape(2) == n, "R: shape does not fit A");
-  want(measures.shape(0) == 5 && measures.shape(1) == batch, "measures: wants (5, batch)");
+  want(measures.shape(0) == 4 && measures.shape(1) == batch, "measures: wants (4, batch)");
   return {A.data(), b.data(), x.data(), R.data(), measures.data(), std::int64_t(batch), int(m), int(n)};
 }
 

@@ -53,7 +53,7 @@ class Cholesky(Solver):
         del x0
         m, n = A.shape[-2:]
         x, R, measures = _factored(A, b, self.backend)
-        condition, residual = measures[3], measures[4]
+        condition, residual = measures[2], measures[3]
         status = torch.zeros(len(A), dtype=torch.int64, device=A.device)
         limit = math.sqrt(rank_limit(n, n, A.dtype))
         if not (all_ordinary(measures) and float(condition.amax()) < limit and math.isfinite(float(x.sum()))):
@@ -63,7 +63,7 @@ class Cholesky(Solver):
                 scaled, columns = scale_columns(A[far])
                 right = exponent(b[far], -1).unsqueeze(-1)
                 solution, R[far], again = _factored(scaled, ldexp(b[far], -right), self.backend)
-                x[far], condition[far] = ldexp(solution, right - columns), again[3]
+                x[far], condition[far] = ldexp(solution, right - columns), again[2]
             lost = beyond(R, condition, limit) | torch.isinf(condition)
             if bool(lost.any()):
                 factor = triangular_factor(A[lost])
@@ -80,7 +80,7 @@ class Cholesky(Solver):
 
 
 def _factored(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Solutions, R and what `cholesky` measures, (5, B)."""
+    """Solutions, R and what `cholesky` measures, (4, B)."""
     if fused.chosen(backend, A, b, columns=A.shape[-1], entries=A.shape[-2] * A.shape[-1]):
         return solve_by_cholesky(A, b)
     return cholesky_eager(A, b)

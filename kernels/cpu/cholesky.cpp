@@ -26,7 +26,7 @@ void run_group(const CholeskyTask& t, std::int64_t group, double* workspace) {
   double* const stage = reinterpret_cast<double*>(R + n * n);
   gather(t.A + first * m * n, static_cast<std::int64_t>(m) * n, m * n, rows, A);
   gather(t.b + first * m, m, m, rows, b);
-  const Lanes pivot = cholesky_least_squares<Lanes, D>(A, b, m, n, R, x);
+  cholesky_least_squares<Lanes, D>(A, b, m, n, R, x);
   for (int i = 0; i < n; ++i) {
     for (int j = 0; j < i; ++j) R[i * n + j] = Lanes(0.0);
   }
@@ -35,8 +35,8 @@ void run_group(const CholeskyTask& t, std::int64_t group, double* workspace) {
   spread(R, n * n, stage);
   flush(stage, n * n, rows, false, t.R + first * n * n);
   const Factor<Lanes> factor = judge<Lanes, D, WIDTH<D>>(R, n);
-  const Lanes measures[] = {factor.size, factor.smallest, pivot, factor.condition, length<Lanes>(b, 0, m)};
-  for (int k = 0; k < 5; ++k) store_some(measures[k], t.measures + k * t.batch + first, rows);
+  const Lanes measures[] = {factor.size, factor.smallest, factor.condition, length<Lanes>(b, 0, m)};
+  for (int k = 0; k < 4; ++k) store_some(measures[k], t.measures + k * t.batch + first, rows);
 }
 
 template <int D>

@@ -127,17 +127,17 @@ void householder(std::int64_t batch, int m, int n, Random& rng) {
 }
 
 void cholesky(std::int64_t batch, int m, int n, Random& rng) {
-  const Array A(batch * m * n, rng), b(batch * m, rng), x(batch * n), G(n * n), right(m), measures(5 * batch);
+  const Array A(batch * m * n, rng), b(batch * m, rng), x(batch * n), G(n * n), right(m), measures(4 * batch);
   for (std::int64_t p = 0; p < batch; ++p) {
     std::memcpy(right, b + p * m, static_cast<std::size_t>(m) * sizeof(double));
     double* const at = measures + p;
-    at[2 * batch] = pl::cholesky_least_squares<double, 0>(A + p * m * n, right.data.get(), m, n, G.data.get(), x + p * n);
+    pl::cholesky_least_squares<double, 0>(A + p * m * n, right.data.get(), m, n, G.data.get(), x + p * n);
     const auto factor = pl::judge<double, 0, pl::MAX_COLUMNS>(G.data.get(), n);
-    at[0] = factor.size, at[batch] = factor.smallest, at[3 * batch] = factor.condition;
-    at[4 * batch] = pl::length<double>(right.data.get(), 0, m);
+    at[0] = factor.size, at[batch] = factor.smallest, at[2 * batch] = factor.condition;
+    at[3 * batch] = pl::length<double>(right.data.get(), 0, m);
   }
   on_every_level([&](const pl::Level& level, int threads) {
-    const Array out(batch * n), R(batch * n * n), found(5 * batch);
+    const Array out(batch * n), R(batch * n * n), found(4 * batch);
     pl::run(level, pl::CholeskyTask{A, b, out, R, found, batch, m, n}, threads);
     same("Cholesky", level, out, x, out.size);
     same("measures of Cholesky", level, found, measures, measures.size);

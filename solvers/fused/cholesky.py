@@ -19,12 +19,11 @@ def solve_by_cholesky(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, t
         b: right-hand sides, (B, m).
 
     Returns:
-        x, (B, n); R, (B, n, n), upper triangular, NaN from a pivot on that is not positive; and measures, (5, B):
-        ‖R‖_F, the smallest norm of a column of R, the smallest r_jj²/‖a_j‖² (NaN where a pivot is not positive), κ as
-        `condition_of` has it, and ‖b − A x‖.
+        x, (B, n); R, (B, n, n), upper triangular, NaN from a pivot on that is not positive; and measures, (4, B):
+        ‖R‖_F, the smallest norm of a column of R, κ as `condition_of` has it, and ‖b − A x‖.
     """
     batch, _, n = A.shape
-    x, R, measures = fresh(A, batch, n), fresh(A, batch, n, n), fresh(A, 5, batch)
+    x, R, measures = fresh(A, batch, n), fresh(A, batch, n, n), fresh(A, 4, batch)
     launch("solve_by_cholesky", plain(A), plain(b), x, R, measures)
     return x, R, measures
 
@@ -36,6 +35,5 @@ def cholesky_eager(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torc
     if bool(failed.any()):
         R = torch.where((failed != 0)[:, None, None], torch.nan, R)
     x = torch.cholesky_solve(A.mT @ b.unsqueeze(-1), R, upper=True).squeeze(-1)
-    columns, pivots = torch.linalg.vector_norm(R, dim=-2), R.diagonal(dim1=-2, dim2=-1)
-    extremes = norm(columns), columns.amin(dim=-1), (pivots / columns).square().amin(dim=-1)
-    return x, R, torch.stack([*extremes, condition_of(R), norm(residual(A, b, x))])
+    columns = torch.linalg.vector_norm(R, dim=-2)
+    return x, R, torch.stack([norm(columns), columns.amin(dim=-1), condition_of(R), norm(residual(A, b, x))])

@@ -24,18 +24,17 @@ def ratio(error, size, m, n):
 def test_factor_and_solution_are_stable(kernels, rng, shape, scale):
     A, b = scale * normal(rng, *shape), normal(rng, *shape[:2])
     _, m, n = shape
-    x, R, (whole, least, pivot, condition, residual) = cholesky(A, b)
+    x, R, (whole, least, condition, residual) = cholesky(A, b)
     G, size = A.mT @ A, torch.linalg.matrix_norm(A)
     assert torch.equal(R, R.triu())
     assert ratio(torch.linalg.matrix_norm(R.mT @ R - G), size**2, m, n) < 30
     squares = G.diagonal(dim1=-2, dim2=-1)
     assert ratio((whole - size).abs(), size, m, n) < 30
     assert ratio((least**2 - squares.amin(dim=-1)).abs(), size**2, m, n) < 30
-    assert ratio((pivot - (R.diagonal(dim1=-2, dim2=-1) ** 2 / squares).amin(dim=-1)).abs(), pivot, m, n) < 30
     assert ratio((condition / condition_of(R) - 1).abs(), 1, m, n) < 30
     norms = (b - torch.einsum("bmn,bn->bm", A, x)).norm(dim=-1)
     assert ratio((residual - norms).abs(), b.norm(dim=-1) + size * x.norm(dim=-1), m, n) < 30
-    for ours, eager in zip((whole, least, residual), cholesky_eager(A, b)[2][[0, 1, 4]], strict=True):
+    for ours, eager in zip((whole, least, residual), cholesky_eager(A, b)[2][[0, 1, 3]], strict=True):
         assert ratio((ours - eager).abs(), eager + (1 + size) * _condition(A) ** 2 * b.norm(dim=-1), m, n) < 30
     rest = (torch.einsum("bnk,bk->bn", G, x) - torch.einsum("bmn,bm->bn", A, b)).norm(dim=-1)
     assert ratio(rest, size * (b.norm(dim=-1) + size * x.norm(dim=-1)), m, n) < 30

@@ -71,7 +71,7 @@ def hard_factors(n):
 @pytest.mark.parametrize("n", [2, 5, 8, 12, 20, 32])
 def test_condition_is_that_of_the_rank_rule(kernels, n):
     R = hard_factors(n)
-    for solve, place in ((householder, 4), (cholesky, 3)):
+    for solve, place in ((householder, 4), (cholesky, 2)):
         # A triangular matrix is its own factor, up to signs, and so is that of its Gram matrix.
         _, factor, measures = solve(R, torch.ones(len(R), n, dtype=torch.float64))
         expected = condition_of(factor)

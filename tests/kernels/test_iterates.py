@@ -160,5 +160,12 @@ def test_shapes_that_do_not_fit_are_refused(kernels, rng, argument, wrong):
         kernels.gradient_descent(*arguments, STEPS, False, 1)
 
 
+def test_an_output_that_would_be_copied_is_refused(kernels, rng):
+    A, b, x0, eta = problem(rng, 9, 6, 5)
+    out = strided(torch.zeros(STEPS + 1, 9, 5, dtype=torch.float64))
+    with pytest.raises(TypeError):
+        kernels.gradient_descent(A, b, x0, eta, out, STEPS, False, 1)
+
+
 def test_the_limits_agree(kernels):
     assert kernels.MAX_COLUMNS == importlib.import_module("solvers.fused").MAX_COLUMNS

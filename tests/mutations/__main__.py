@@ -21,11 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.mutations.table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
 ENOUGH = 0.95
 TIMEOUT = 900.0
+ATTEMPTS = 3
+"""Where a signal from outside ended the tests, they are run again."""
 # The copy comes first on the path, and before what an editable install puts in the way.
 PYTEST = """
 import sys
@@ -86,27 +90,28 @@ class Copy:
         """The first test that fails, or nothing."""
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""}
         program = PYTEST.format(copy=str(self.root))
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=no", *tests]
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", program, *options],
-                cwd=self.root,
-                env=environment,
-                capture_output=True,
-                check=False,
-                text=True,
-                timeout=TIMEOUT,
-            )
-        except subprocess.TimeoutExpired:
-            return "no end"
-        if done.returncode == pytest_failed:
-            match = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-            return match.group(1) if match else "?"
-        if done.returncode:
-            raise SystemExit(
-                f"{tests}: pytest ended with {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
-            )
-        return ""
+        command = [sys.executable, "-c", program, "-x", "-q", "-p", "no:cacheprovider", "--tb=no", *tests]
+        for _ in range(ATTEMPTS):
+            try:
+                done = subprocess.run(
+                    command,
+                    cwd=self.root,
+                    env=environment,
+                    capture_output=True,
+                    check=False,
+                    text=True,
+                    timeout=TIMEOUT,
+                )
+            except subprocess.TimeoutExpired:
+                return "no end"
+            if done.returncode == 0:
+                return ""
+            if done.returncode == pytest.ExitCode.TESTS_FAILED:
+                match = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", done.stdout, re.MULTILINE)
+                return match.group(1) if match else "?"
+            if done.returncode > 0:
+                break
+        raise SystemExit(f"{tests}: pytest ended with {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
 
     def judge(self, mutation: Mutation) -> Outcome:
         """Make the mutation, run its tests, and take it back."""
@@ -122,9 +127,6 @@ class Copy:
         outcome = Outcome(mutation=mutation, killed=bool(by), by=by, seconds=time.monotonic() - start)
         print(f"{'killed  ' if by else 'SURVIVED'} {outcome.seconds:5.0f} s  {mutation}  {by}", flush=True)
         return outcome
-
-
-pytest_failed = 1
 
 
 def judged(mutations: list[Mutation], *, kernels: bool) -> list[Outcome]:

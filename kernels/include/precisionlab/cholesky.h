@@ -8,16 +8,13 @@
 
 namespace precisionlab {
 
-// On exit the upper triangle of G (n × n) is R, x the solution, and b the residual b − A x. Returns the smallest of
-// r_jj²/‖a_j‖², what a pivot has left of its column; NaN where a pivot is not positive.
+// On exit the upper triangle of G (n × n) is R, x the solution, and b the residual b − A x.
 template <class T, int D>
-PL_HD T cholesky_least_squares(const T* A, T* b, int m, int n_runtime, T* G, T* x) {
+PL_HD void cholesky_least_squares(const T* A, T* b, int m, int n_runtime, T* G, T* x) {
   const int n = D > 0 ? D : n_runtime;
-  T least(INFINITY);
   gram<T, D>(A, b, m, n, G, x);
   each<D>(n, [&](int k) {
     T* const row = G + k * n;
-    const T square = row[k];
     each_between<D>(0, k, [&](int i) {
       const T* const above = G + i * n;
       each_between<D>(k, n, [&](int j) { row[j] = nmadd(above[k], above[j], row[j]); });
@@ -25,7 +22,6 @@ PL_HD T cholesky_least_squares(const T* A, T* b, int m, int n_runtime, T* G, T* 
     });
     const T pivot = root(row[k]);
     row[k] = pivot;
-    least = smaller(least, pivot * pivot / square);
     each_between<D>(k + 1, n, [&](int j) { row[j] = row[j] / pivot; });
     x[k] = x[k] / pivot;
   });
@@ -37,7 +33,6 @@ PL_HD T cholesky_least_squares(const T* A, T* b, int m, int n_runtime, T* G, T* 
   for (int i = 0; i < m; ++i) {
     each<D>(n, [&](int j) { b[i] = nmadd(A[i * n + j], x[j], b[i]); });
   }
-  return least;
 }
 
 }  // namespace precisionlab

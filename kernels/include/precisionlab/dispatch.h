@@ -60,8 +60,8 @@ struct HouseholderTask {
 };
 
 // Least squares by the normal equations on `batch` problems: A (batch, m, n), b (batch, m), m >= n.
-// x is (batch, n); R (batch, n, n), upper triangular, NaN from a pivot on that is not positive; measures (5, batch): ‖R‖_F,
-// the smallest norm of a column of R, the smallest r_jj²/‖a_j‖², κ (triangular.h), ‖b − A x‖.
+// x is (batch, n); R (batch, n, n), upper triangular, NaN from a pivot on that is not positive; measures (4, batch): ‖R‖_F,
+// the smallest norm of a column of R, κ (triangular.h), ‖b − A x‖.
 struct CholeskyTask {
   const double* A;
   const double* b;
