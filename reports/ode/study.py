@@ -200,8 +200,11 @@ def wrapper(results: pd.DataFrame) -> str:
         usual = medians(results, task).loc[USUAL]
         whole, alone, control = (float(usual[part]) for part in (name, f"{name}, alone", f"{name}, control"))
         ends = f"{name}: alone {format_mse(alone)}, refined {format_mse(whole)}, control {format_mse(control)}"
-        same = max(whole, control) <= 2 * min(whole, control)
-        told.append(f"{ends}, so {'refinement' if same else 'the model'} decides where it ends")
+        if max(whole, alone, control) <= 2 * min(whole, alone, control):
+            told.append(f"{ends}, so neither the model nor refinement decides where it ends")
+        else:
+            same = max(whole, control) <= 2 * min(whole, control)
+            told.append(f"{ends}, so {'refinement' if same else 'the model'} decides where it ends")
     return f"{sentence(told)}."
 
 

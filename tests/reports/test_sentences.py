@@ -320,6 +320,13 @@ SENTENCES: dict[str, tuple[Any, Any, str, Any, str]] = {
         equations(1e-30, refined=1e-20),
         "so the model decides",
     ),
+    "equations, neither": (
+        ode.wrapper,
+        equations(1e-33),
+        "neither the model nor refinement",
+        equations(1e-30),
+        "so refinement decides",
+    ),
     "out of distribution": (shifted.title, shifts(1e-5, 1e-16), "m 1.0e11×", shifts(2e-16, 1e-16), "m 2×"),
     "scaling": (
         shifted.scaling,
