@@ -221,30 +221,13 @@ def recheck(
 
 
 def watched(x: torch.Tensor, kept: torch.Tensor, age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rule R4's memory, one step on.
-
-    Args:
-        x: the new iterate, (B, n).
-        kept: an earlier one, (B, n).
-        age: steps that it has been kept, (B,), integer.
-
-    Returns:
-        The iterate to keep from now on, its age, and whether x has returned to the one kept, (B,).
-    """
+    """Rule R4's memory, one step on: the iterate to keep, (B, n), its age, and whether x is `kept` again, (B,)."""
     renew = age >= _PERIOD
     return torch.where(renew[:, None], x, kept), torch.where(renew, 0, age + 1), (x == kept).all(dim=-1)
 
 
 def ruled(met: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
-    """A verdict: CONVERGED where a rule is met, BREAKDOWN where a value is not finite.
-
-    Args:
-        met: booleans, (B,).
-        *values: what must be finite, (B,) each.
-
-    Returns:
-        Integers, (B,).
-    """
+    """A verdict, (B,): CONVERGED where a rule is met, BREAKDOWN where one of the values is not finite."""
     verdict = torch.where(met, int(Status.CONVERGED), RUNNING)
     for value in values:
         verdict = torch.where(torch.isfinite(value), verdict, int(Status.BREAKDOWN))

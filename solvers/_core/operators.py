@@ -55,18 +55,7 @@ class Operator:
         return torch.from_numpy(self.product("rmatvec", r[0].numpy())).expand(len(r), -1)
 
     def product(self, side: str, vector: Vector) -> Vector:
-        """A times a vector, for side "matvec", or Aᵀ times one, for "rmatvec".
-
-        Args:
-            side: the method of the operator.
-            vector: (n,) or (m,).
-
-        Returns:
-            (m,) or (n,).
-
-        Raises:
-            ValueError: if the operator has no such product, or gives something else than real numbers of that shape.
-        """
+        """A times a vector, for side "matvec", or Aᵀ times one, for "rmatvec"; a ValueError where either fails."""
         before = self._exponent // 2 if abs(self._exponent) > _FAR else 0
         try:
             values = np.asarray(getattr(self._products, side)(np.ldexp(vector, before)))
@@ -79,14 +68,7 @@ class Operator:
             return np.ldexp(values.astype(np.float64).reshape(-1), self._exponent - before)
 
     def scaled(self) -> tuple["Operator", int]:
-        """The operator at size 1, tried.
-
-        Returns:
-            A · 2^(−e), its norm from 1/2 to 1 or 0, and e.
-
-        Raises:
-            ValueError: if `rmatvec` is not the adjoint of `matvec`.
-        """  # noqa: DOC502 - raised by the trial that this calls
+        """A · 2^(−e), whose norm is estimated at 1/2 to 1 or is 0, and e; a ValueError where its adjoint is none."""
         generator = np.random.default_rng(0)
         m, n = self.shape[1:]
         e = self._size(generator.standard_normal(n))
@@ -132,14 +114,7 @@ Matrix = torch.Tensor | Operator
 
 
 def is_operator(value: object) -> "TypeGuard[LinearOperator[Any]]":
-    """Whether an argument is a matrix known by its products.
-
-    Args:
-        value: anything.
-
-    Returns:
-        True for a `scipy.sparse.linalg.LinearOperator`.
-    """
+    """Whether an argument is a matrix known by its products: a `scipy.sparse.linalg.LinearOperator`."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
         return False
     from scipy.sparse.linalg import LinearOperator

@@ -70,34 +70,20 @@ class Interval(NamedTuple):
     noise: torch.Tensor
     patience: torch.Tensor
 
-
-def rests(
-    problem: Held,
-    interval: Interval,
-    x: torch.Tensor,
-    r_norm: torch.Tensor,
-    g_norm: torch.Tensor,
-    idle: torch.Tensor,
-    tolerance: float,
-) -> torch.Tensor:
-    """The verdict on iterates.
-
-    Args:
-        problem: the problems, B of them.
-        interval: of them.
-        x: (..., B, n).
-        r_norm: ‖r‖, (..., B).
-        g_norm: ‖Aᵀr‖.
-        idle: iterations since ‖Aᵀr‖ was smallest.
-        tolerance: τ of R1 and R2.
-
-    Returns:
-        A `Status` or RUNNING for each, (..., B).
-    """
-    x_norm = norm(x)
-    met = problem.paige_saunders(r_norm, g_norm, x_norm, tolerance)
-    rest = (idle >= interval.patience) & problem.at_rest(g_norm, x_norm, interval.noise)
-    return ruled((met | rest) & problem.readable(x), g_norm, x_norm)
+    def verdict(
+        self,
+        problem: Held,
+        x: torch.Tensor,
+        r_norm: torch.Tensor,
+        g_norm: torch.Tensor,
+        idle: torch.Tensor,
+        tolerance: float,
+    ) -> torch.Tensor:
+        """The verdict on iterates, (..., B), from x, ‖r‖, ‖Aᵀr‖, iterations since the last was smallest, and τ."""
+        x_norm = norm(x)
+        met = problem.paige_saunders(r_norm, g_norm, x_norm, tolerance)
+        rest = (idle >= self.patience) & problem.at_rest(g_norm, x_norm, self.noise)
+        return ruled((met | rest) & problem.readable(x), g_norm, x_norm)
 
 
 class _Running(NamedTuple):
@@ -185,7 +171,7 @@ def _chunk(
     count = torch.arange(steps)[:, None]
     newest = torch.where(g_norm < lowest[:-1], count, -1 - running.idle).cummax(dim=0).values
     idle = count - newest
-    ruling = rests(problem, interval, iterates[:steps], r_norm, g_norm, idle, tolerance)
+    ruling = interval.verdict(problem, iterates[:steps], r_norm, g_norm, idle, tolerance)
     following = running._replace(x=iterates[-1], direction=direction, rho=rho, best=lowest[-1], idle=idle[-1])
     return iterates, ruling, following
 
