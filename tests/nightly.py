@@ -40,14 +40,17 @@ ANY = 1e16
 """A κ at which every matrix is dependent to working precision."""
 
 
-def subjects() -> dict[str, tuple[Any, float]]:
-    """Solvers by name, each with the largest κ that it is made for."""
+def subjects() -> dict[str, tuple[Any, float, tuple[int, int]]]:
+    """Solvers by name, each with the largest κ, m and n that it is made for."""
     import precisionlab
 
-    from .precisionlab.test_battery import LARGEST
+    from .precisionlab.test_battery import LARGEST, ROWS, UNKNOWNS
 
-    found = {name: (solver, ANY if largest >= 1e8 else largest) for name, (solver, largest) in SHIPPED.items()}
-    return found | {name: (precisionlab.load_solver(name), largest) for name, largest in LARGEST.items()}
+    own = {name: (solver, ANY if largest >= 1e8 else largest, (64, 24)) for name, (solver, largest) in SHIPPED.items()}
+    return own | {
+        name: (precisionlab.load_solver(name), ANY if largest >= 1e8 else largest, (ROWS[name], UNKNOWNS[name]))
+        for name, largest in LARGEST.items()
+    }
 
 
 def batches(largest: float, count: int, seed: int, start: int) -> Iterator[list[GeneratedProblem]]:
@@ -75,7 +78,9 @@ def measure(chunk: tuple[float, int, int, int], names: list[str]) -> dict[str, d
     found = {name: {"counts": Counter(), "failures": [], "worst": 0.0, "c": 0.0, "seconds": 0.0} for name in names}
     for problems in batches(*chunk):
         for name in names:
-            solver, record = solvers[name][0], found[name]
+            (solver, _, most), record = solvers[name], found[name]
+            if any(size > limit for size, limit in zip(problems[0].A.shape, most, strict=True)):
+                continue
             begun = time.perf_counter()
             try:
                 results, _ = stacked(solver, problems)
@@ -125,7 +130,8 @@ def main() -> int:
                 (largest, min(CHUNK, options.problems - start), options.seed, start)
                 for start in range(0, options.problems, CHUNK)
             ]
-            for found in pool.map(partial(measure, names=alike), chunks):
+            for k, found in enumerate(pool.map(partial(measure, names=alike), chunks)):
+                print(f"κ to {largest:.0e}: {k + 1} of {len(chunks)} chunks", file=sys.stderr, flush=True)
                 for name, record in found.items():
                     known = total.setdefault(name, {"counts": Counter(), "failures": [], "seconds": 0.0})
                     known["counts"] += record["counts"]
@@ -136,7 +142,7 @@ def main() -> int:
     print(f"{'solver':<42}{'κ to':>8}{'problems':>9}", *(f"{s.name:>15}" for s in Status), end="")
     print(f"{'silent':>8}{'worst':>9}{'c₀':>9}{'documented':>11}{'seconds':>9}")
     for name in names:
-        record, (solver, largest) = total[name], solvers[name]
+        record, (solver, largest, _) = total[name], solvers[name]
         print(f"{name:<42}{largest:>8.0e}{sum(record['counts'].values()):>9}", end=" ")
         print(*(f"{record['counts'][status]:>15}" for status in Status), end="")
         print(f"{len(record['failures']):>8}{record['worst']:>9.2g}{record['c']:>9.3g}", end="")

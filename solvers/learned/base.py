@@ -14,6 +14,7 @@ Alone and control: with `refinement=None` every digit of x is Φ's: nothing is c
     and what a model adds is the difference. `in_dtype` has it computed in the dtype of the model.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import update_wrapper
@@ -113,7 +114,7 @@ class LearnedSolver(Solver):
     """
 
     condition_power: ClassVar[int] = 2
-    error_constant: ClassVar[float] = 16.0
+    error_constant: ClassVar[float] = 64.0
     promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING})
     method: ClassVar[str] = "learned"
     refinable: ClassVar[bool] = False
@@ -218,10 +219,10 @@ class LearnedSolver(Solver):
 
     def _vouched(self, problem: Problem, x: torch.Tensor) -> torch.Tensor:
         """Whether the error is within what is documented, and leaves a digit."""
-        rows = max(problem.A.shape[-2:])
+        m, n = problem.A.shape[-2:]
         kappa = problem.largest / problem.smallest
         unit = torch.maximum(problem.unit, self._tolerance(problem) if self.tolerance else problem.unit)
-        share = self.error_constant * rows * unit * torch.stack([kappa**self.condition_power, kappa**2])
+        share = self.error_constant * math.sqrt(m + n) * unit * torch.stack([kappa**self.condition_power, kappa**2])
         of_x, of_r = share.clamp(max=_DIGIT)
         r, g = problem.truth(x)
         d = back_substitute(problem.R, forward_substitute(problem.R, g))
@@ -229,7 +230,7 @@ class LearnedSolver(Solver):
         _, g = problem.truth(x + d)
         error = norm(d) + norm(back_substitute(problem.R, forward_substitute(problem.R, g)))
         allowed = of_x * norm(x.double()) + of_r * norm(r) / problem.largest
-        vouched: torch.Tensor = (error <= allowed) & (rows * problem.unit * kappa <= _VOUCHED)
+        vouched: torch.Tensor = (error <= allowed) & (max(m, n) * problem.unit * kappa <= _VOUCHED)
         return vouched
 
 

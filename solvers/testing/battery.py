@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 for _module in ("answers", "sweeps", "invariances", "iterations", "interface"):
     import_module(f"solvers.testing.{_module}")
 
-_SHRINKING_SECONDS = 15.0
+_SHRINKING_SECONDS = 10.0
 
 
 def check_solver(
@@ -52,8 +52,8 @@ def check_solver(
             function f(A, b) of NumPy arrays that returns x. What `adapt` makes is held to what it is said to claim.
         max_condition: the largest κ tried, at least 1.
         max_examples: examples over all drawn checks together, at least 1; every check has at least one.
-        max_rows: the largest m drawn, at least 1; some checks have problems of their own size.
-        max_unknowns: the largest n drawn.
+        max_rows: the largest m drawn, at least 1; below 64 also that of checks with problems of their own.
+        max_unknowns: the largest n drawn; below 24 likewise.
         expected_failures: names of checks that are expected to fail, each with the reason. One that passes is reported.
         seed: of the draws; the same seed draws the same problems.
 
@@ -71,13 +71,8 @@ def check_solver(
     Cost:
         About three solves an example.
     """  # noqa: DOC502 - raised by what tells solvers from functions
-    run = Run(
-        max_condition=max_condition,
-        max_examples=max_examples,
-        max_rows=max_rows,
-        max_unknowns=max_unknowns,
-        seed=seed,
-    )
+    sizes = {"max_rows": max_rows, "max_unknowns": max_unknowns}
+    run = Run(max_condition=max_condition, max_examples=max_examples, seed=seed, **sizes)
     return run.over(_solver(solver_or_function), CHECKS, _expected(expected_failures))
 
 

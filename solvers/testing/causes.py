@@ -67,11 +67,11 @@ def _predictions(known: Exact, answer: Vector) -> Iterator[tuple[str, Vector]]:
     """Wrong answers of known causes: a phrase, and what the answer then would be."""
     m, n = known.A.shape
     yield "x is zero: as if nothing had been computed", np.zeros(n)
-    yield "the sign is wrong: x is the solution times −1", -known.hi
     if m == n:
         yield "transposed arguments: x solves Aᵀx = b", _least_squares(known.A.T, known.b)
     if n > 1:
         yield "the unknowns are in reverse order", known.hi[::-1]
+    yield "the sign is wrong: x is the solution times −1", -known.hi
     if m < n:
         residual = known.b - known.A @ answer
         yield "x solves A x = b, but is not of least norm", answer + np.linalg.pinv(known.A) @ residual

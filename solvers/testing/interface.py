@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,45 +22,50 @@ SMALL = Recipe(kind="spectrum", m=4, n=2, condition=2.0, residual=1.0)
 @check("types", skip=claiming("interface"))
 def types(solver: Any, draw: Draw) -> Iterator[float]:
     """Family, dtype, device and shape come back as they went in."""
-    del draw
-    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
-    for dtype in (torch.float64, torch.float32):
-        problem = replace(SMALL, dtype=str(dtype).removeprefix("torch.")).problem()
+    for dtype in draw.dtypes:
+        problem = replace(SMALL, dtype=dtype).problem()
         for batch in ((), (1,), (3,), (2, 3)):
-            A, b = (t.expand(*batch, *t.shape).clone() for t in (problem.A, problem.b))
-            calls = [(A.to(device), b.to(device), device) for device in devices] + [(A.numpy(), b.numpy(), "NumPy")]
-            for matrix, right, where in calls:
-                code = f"A and b as {dtype}, batch {batch}, {where}"
-                _like(problem, solver, matrix, right, batch, code)
-                yield 0.0
+            yield from _alike(solver, problem, batch)
 
 
-def _like(problem: GeneratedProblem, solver: Any, A: Any, b: Any, batch: tuple[int, ...], code: str) -> None:
-    """Hold a result to the kind of its input."""
-    result = attempt(problem, code, lambda: solver.solve(A, b, record=True))
-    n = problem.A.shape[-1]
-    for name, shape in (("x", (*batch, n)), ("status", batch), ("iterations", batch), ("trace", None)):
-        value = getattr(result, name)
-        if value is None:
-            continue
-        for wrong, got, wants, cause in _differences(name, value, A, shape):
-            if wrong:
-                raise Violation(problem, measured=f"{name} is {got}", allowed=wants, cause=cause, call=code)
-    for name, low, high in (("status", min(Status), max(Status)), ("iterations", 0, None)):
-        values = torch.as_tensor(getattr(result, name))
-        whole = not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
-        if not whole or bool((values < low).any()) or (high is not None and bool((values > high).any())):
-            raise Violation(
-                problem,
-                measured=f"{name} is {values.tolist()}, {values.dtype}",
-                allowed="integers: values of solvers.Status, and counts of at least 0",
-                cause=f"{name} is not as documented",
-                call=code,
-            )
+@check("empty batch", skip=claiming("interface"))
+def empty(solver: Any, draw: Draw) -> Iterator[float]:
+    """A batch of no problems has no answers."""
+    del draw
+    for batch in ((0,), (2, 0)):
+        yield from _alike(solver, SMALL.problem(), batch)
+
+
+def _alike(solver: Any, problem: GeneratedProblem, batch: tuple[int, ...]) -> Iterator[float]:
+    """Solve a batch of each family on each device, and hold the result to the kind of its input; 0 each."""
+    devices = ["cpu", "NumPy"] + (["cuda"] if torch.cuda.is_available() else [])
+    for where in devices:
+        tensors = [t.expand(*batch, *t.shape).clone() for t in (problem.A, problem.b)]
+        A, b = (t.numpy() if where == "NumPy" else t.to(where) for t in tensors)
+        call = f"A and b as {problem.recipe.dtype}, batch {batch}, {where}"
+        result = attempt(problem, call, partial(solver.solve, A, b, record=True))
+        n = problem.A.shape[-1]
+        for name, shape in (("x", (*batch, n)), ("status", batch), ("iterations", batch), ("trace", None)):
+            value = getattr(result, name)
+            for wrong, got, wants, cause in _differences(name, value, A, shape) if value is not None else ():
+                if wrong:
+                    raise Violation(problem, measured=f"{name} is {got}", allowed=wants, cause=cause, call=call)
+        for name, high in (("status", max(Status)), ("iterations", None)):
+            values = torch.as_tensor(getattr(result, name))
+            whole = not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
+            if not whole or bool((values < 0).any()) or (high is not None and bool((values > high).any())):
+                raise Violation(
+                    problem,
+                    measured=f"{name} is {values.tolist()}, {values.dtype}",
+                    allowed="integers: values of solvers.Status, and counts of at least 0",
+                    cause=f"{name} is not as documented",
+                    call=call,
+                )
+        yield 0.0
 
 
 def _differences(name: str, value: Any, A: Any, shape: tuple[int, ...] | None) -> Iterator[tuple[bool, str, str, str]]:
-    """How an array of a result may differ from what the input asks for."""
+    """How an array of a result may differ from what the input asks for: whether, what it is, what not, and why."""
     alike = isinstance(value, torch.Tensor) == isinstance(A, torch.Tensor)
     got, wants = type(value).__name__, type(A).__name__
     yield not alike, f"a {got}", f"a {wants}, as A is", "another family comes back than went in"
@@ -72,20 +78,6 @@ def _differences(name: str, value: Any, A: Any, shape: tuple[int, ...] | None) -
     if isinstance(A, torch.Tensor) and alike:
         got, wants = str(value.device), str(A.device)
         yield got != wants, f"on {got}", f"on {wants}, as A is", "the result is on another device"
-
-
-@check("empty batch", skip=claiming("interface"))
-def empty(solver: Any, draw: Draw) -> Iterator[float]:
-    """A batch of no problems has no answers."""
-    del draw
-    problem = SMALL.problem()
-    for batch in ((0,), (2, 0)):
-        for family in ("torch", "NumPy"):
-            A, b = (t.expand(*batch, *t.shape).clone() for t in (problem.A, problem.b))
-            matrix, right = (A.numpy(), b.numpy()) if family == "NumPy" else (A, b)
-            code = f"an empty batch, shape {batch}, {family}"
-            _like(problem, solver, matrix, right, batch, code)
-            yield 0.0
 
 
 @check("validation", skip=claiming("interface"))

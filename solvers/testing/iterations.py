@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from solvers.result import Array, Status
+from solvers.result import Status
 from solvers.solver import Promise
 from solvers.testing.accuracy import condition_power, constant, documented_unit, promises, view
 from solvers.testing.answers import held_accurate
@@ -25,6 +25,9 @@ STEEP = {"kinds": ("spectrum",), "max_condition": GENTLE, "steep": True, "max_ro
 
 FAR = 1e10
 """The size of a starting point that is far from the solution."""
+
+
+_RECORDED = "solver.solve(p.A, p.b, x0=solvers.testing.start_of(p), record=True)"
 
 
 def rate(promise: Promise, known: Exact, k: int) -> float:
@@ -54,7 +57,6 @@ def trace(solver: Any, problem: GeneratedProblem) -> float:
     result = solved(solver, problem, x0=x0, record=True)
     if result.trace is None:
         return 0.0
-    call = "solver.solve(p.A, p.b, x0=solvers.testing.start_of(p), record=True)"
     rows, count = len(result.trace), spent(result)
     if tuple(result.trace.shape) != (count + 1, *result.x.shape):
         raise Violation(
@@ -62,7 +64,7 @@ def trace(solver: Any, problem: GeneratedProblem) -> float:
             measured=f"trace of shape {tuple(result.trace.shape)} after {count} iterations",
             allowed=f"shape {(count + 1, *result.x.shape)}: the starting point and every iterate",
             cause="the trace does not include the start" if rows == count else "iterations are miscounted",
-            call=call,
+            call=_RECORDED,
         )
     if not same(result.trace[-1], result.x):
         raise Violation(
@@ -70,7 +72,7 @@ def trace(solver: Any, problem: GeneratedProblem) -> float:
             measured=f"the last row of the trace is {result.trace[-1].tolist()} and x is {result.x.tolist()}",
             allowed="the same: the last iterate is what counts",
             cause="the trace holds other iterates than those computed with, or x is a better one on the way",
-            call=call,
+            call=_RECORDED,
         )
     off = view(solver, problem).error(result.trace[0])
     if count and not same(result.trace[0], x0) and off > _floor(solver, problem, x0):
@@ -79,7 +81,7 @@ def trace(solver: Any, problem: GeneratedProblem) -> float:
             measured=f"the first row of the trace is {result.trace[0].tolist()}",
             allowed=f"x0 = {x0.tolist()}, or an answer that is right already",
             cause="the trace does not include the start, or x0 is ignored",
-            call=call,
+            call=_RECORDED,
         )
     return 0.0
 
@@ -97,7 +99,7 @@ def start(solver: Any, problem: GeneratedProblem) -> float:
             measured=f"the iterates from x0 = {x0.tolist()} and from x0 = 0 are the same from the first on",
             allowed="an iteration from x0",
             cause="ignores x0 while recording it",
-            call="solver.solve(p.A, p.b, x0=solvers.testing.start_of(p), record=True)",
+            call=_RECORDED,
         )
     return held_accurate(solver, problem, zero)
 
@@ -155,43 +157,27 @@ def rates(solver: Any, problem: GeneratedProblem) -> float:
     result = solved(solver, problem, x0=x0, record=True)
     if result.trace is None:
         return 0.0
-    known, floor = view(solver, problem), _floor(solver, problem, x0)
-    errors = _errors(known, result.trace)
-    worst = 0.0
-    for promise in sorted(promises(solver)):
-        limits = _limits(promise, known, errors, floor)
-        if limits is None:
-            continue
-        ratios = (errors / limits)[1:]
-        if not len(ratios):
-            continue
-        k = 1 + int(ratios.argmax())
-        if not ratios[k - 1] <= 1:
+    known, floor, worst = view(solver, problem), _floor(solver, problem, x0), 0.0
+    errors = np.linalg.norm(known.off(result.trace), axis=-1)
+    for promise in sorted(promises(solver).intersection({Promise.MONOTONE, *RATES})):
+        if promise == Promise.MONOTONE:
+            limits = errors[:-1] + floor
+        else:
+            limits = np.array([rate(promise, known, k) for k in range(1, len(errors))]) * errors[0] + floor
+        ratios = errors[1:] / limits
+        k = int(ratios.argmax()) if len(ratios) else -1
+        if k >= 0 and not ratios[k] <= 1:
             raise Violation(
                 problem,
-                measured=f"‖x_k − x*‖ = {errors[k]:.2e} at k = {k}, from {errors[0]:.2e} at the start",
+                measured=f"‖x_k − x*‖ = {errors[k + 1]:.2e} at k = {k + 1}, from {errors[0]:.2e} at the start",
                 allowed=f"{limits[k]:.2e} by the promise {promise.value!r}",
                 cause="the error grows on the way"
                 if promise == Promise.MONOTONE
                 else "slower than the documented rate: a step size or a recurrence is not what it should be",
-                call="solver.solve(p.A, p.b, x0=solvers.testing.start_of(p), record=True)",
+                call=_RECORDED,
             )
-        worst = max(worst, float(ratios[k - 1]))
+        worst = max(worst, *ratios, 0.0)
     return worst
-
-
-def _limits(promise: Promise, known: Exact, errors: Any, floor: float) -> Any:
-    """What a promise allows each iterate."""
-    if promise == Promise.MONOTONE:
-        return np.concatenate([errors[:1], errors[:-1]]) + floor
-    if promise not in RATES:
-        return None
-    return np.array([rate(promise, known, k) for k in range(len(errors))]) * errors[0] + floor
-
-
-def _errors(known: Exact, trace: Array) -> Any:
-    rows = (known.scaled(trace) - known.hi) - known.lo
-    return np.where(np.isfinite(rows).all(axis=-1), np.linalg.norm(rows, axis=-1), np.inf)
 
 
 def _floor(solver: Any, problem: GeneratedProblem, x0: torch.Tensor) -> float:

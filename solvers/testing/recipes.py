@@ -6,7 +6,6 @@ memory (not as it was prescribed): its solution, its condition number, and wheth
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
@@ -20,7 +19,7 @@ from solvers.testing.exact import Known, known
 
 DTYPE_NAMES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
 
-Made = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -122,9 +121,9 @@ class Recipe:
 
 @lru_cache(maxsize=4096)
 def _made(recipe: Recipe) -> GeneratedProblem:
-    generator = torch.Generator().manual_seed(recipe.seed)
-    made = _MAKERS[recipe.kind](recipe, generator)
-    A, b = made if isinstance(made, tuple) else (made, _right(made, recipe, generator))
+    makes = _Makes(recipe)
+    made = getattr(makes, recipe.kind.replace("-", "_"))()
+    A, b = made if isinstance(made, tuple) else (made, makes.right(made))
     dtype = DTYPE_NAMES[recipe.dtype]
     # Rounded first and scaled then: the scaled problem has the bits of the plain one, unless it is subnormal.
     spread = recipe.columns * torch.tensor([0, 1, -1]).repeat(recipe.n)[: recipe.n]
@@ -145,191 +144,157 @@ def _made(recipe: Recipe) -> GeneratedProblem:
     )
 
 
-def _right(A: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """A right-hand side A x + r: x random of size 1, or, for every third seed where b may be anything, b is."""
-    noise = torch.randn(recipe.m, dtype=torch.float64, generator=generator)
-    if recipe.seed % 3 == 2 and (recipe.residual or recipe.m == recipe.n):
-        return noise
-    b = A @ torch.randn(recipe.n, dtype=torch.float64, generator=generator)
-    size = float(torch.linalg.matrix_norm(A)) / math.sqrt(recipe.m * recipe.n)
-    return b + recipe.residual * size * noise
+class _Makes:
+    """A method for each kind: A, to which `right` gives a right-hand side, or both."""
 
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.m, self.n, self.grade = recipe, recipe.m, recipe.n, recipe.grade
+        self.generator = torch.Generator().manual_seed(recipe.seed)
 
-def _spectrum(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    m, n = recipe.m, recipe.n
-    residual = recipe.residual if m > n else 0.0
-    problem = random_problem(max(m, n), min(m, n), condition=recipe.condition, residual=residual, generator=generator)
-    if m >= n:
-        return problem.A, problem.b
-    A = problem.A.mT.contiguous()
-    return A, A @ torch.randn(n, dtype=torch.float64, generator=generator)
+    def normal(self, *shape: int) -> torch.Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=self.generator)
 
+    def whole(self, low: int, high: int, *shape: int) -> torch.Tensor:
+        return torch.randint(low, high, shape, generator=self.generator).double()
 
-def _integers(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    if recipe.grade:
-        A = ldexp(_spectrum(recipe, generator)[0], torch.tensor(recipe.grade)).round()
-        noise = torch.randn(recipe.m, dtype=torch.float64, generator=generator) * recipe.residual
-        x = torch.randint(-3, 4, (recipe.n,), generator=generator).double()
-        return A, A @ x + ldexp(noise, torch.tensor(recipe.grade)).round()
-    below = torch.randint(-3, 4, (recipe.m, recipe.n), generator=generator).tril(-1)
-    # Few below each diagonal entry: the more there are, the nearer to dependent are the columns.
-    keep = torch.rand(recipe.m, recipe.n, generator=generator) < 2.0 / recipe.n
-    A = (torch.where(keep, below, 0) + torch.eye(recipe.m, recipe.n, dtype=torch.int64)).double()
-    x, noise = (torch.randint(-3, 4, (k,), generator=generator).double() for k in (recipe.n, recipe.m))
-    return A, A @ x + (noise if recipe.residual else 0.0)
+    def right(self, A: torch.Tensor) -> torch.Tensor:
+        """A x + r with x random of size 1; or, for every third seed where b may be anything, b is."""
+        noise = self.normal(self.m)
+        if self.recipe.seed % 3 == 2 and (self.recipe.residual or self.m == self.n):
+            return noise
+        size = float(torch.linalg.matrix_norm(A)) / math.sqrt(self.m * self.n)
+        return A @ self.normal(self.n) + self.recipe.residual * size * noise
 
+    def spectrum(self) -> Pair:
+        m, n = self.m, self.n
+        options = {"condition": self.recipe.condition, "residual": self.recipe.residual if m > n else 0.0}
+        problem = random_problem(max(m, n), min(m, n), generator=self.generator, **options)
+        if m >= n:
+            return problem.A, problem.b
+        A = problem.A.mT.contiguous()
+        return A, A @ self.normal(n)
 
-def _graded(count: int, recipe: Recipe) -> torch.Tensor:
-    return -torch.linspace(0, recipe.grade, count).round().to(torch.int64)
+    def integers(self) -> Pair:
+        grade = torch.tensor(self.grade)
+        if self.grade:
+            A = ldexp(self.spectrum()[0], grade).round()
+        else:
+            # Few below each diagonal entry: the more there are, the nearer to dependent are the columns.
+            keep = torch.rand(self.m, self.n, generator=self.generator) < 2.0 / self.n
+            below = self.whole(-3, 4, self.m, self.n).tril(-1)
+            A = torch.where(keep, below, 0.0) + torch.eye(self.m, self.n, dtype=torch.float64)
+        noise = ldexp(self.recipe.residual * self.normal(self.m), grade).round()
+        return A, A @ self.whole(-3, 4, self.n) + noise
 
+    def grades(self, count: int) -> torch.Tensor:
+        return -torch.linspace(0, self.grade, count).round().to(torch.int64)
 
-def _row_graded(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    A, b = _spectrum(recipe, generator)
-    grades = _graded(recipe.m, recipe)
-    # Large rows first, last or anywhere: for many methods it makes the difference.
-    order = (lambda v: v, lambda v: v.flip(0), lambda v: v[torch.randperm(recipe.m, generator=generator)])
-    grades = order[recipe.seed % 3](grades)
-    return ldexp(A, grades[:, None]), ldexp(b, grades)
+    def row_graded(self) -> Pair:
+        (A, b), grades = self.spectrum(), self.grades(self.m)
+        # Large rows first, last or anywhere: for many methods it makes the difference.
+        places = torch.randperm(self.m, generator=self.generator)
+        grades = (grades, grades.flip(0), grades[places])[self.recipe.seed % 3]
+        return ldexp(A, grades[:, None]), ldexp(b, grades)
 
+    def column_graded(self) -> Pair:
+        (A, b), grades = self.spectrum(), self.grades(self.n)
+        return ldexp(A, grades.flip(0) if self.recipe.seed % 2 else grades), b
 
-def _column_graded(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    A, b = _spectrum(recipe, generator)
-    grades = _graded(recipe.n, recipe)
-    return ldexp(A, grades.flip(0) if recipe.seed % 2 else grades), b
+    def powers_of_two(self) -> torch.Tensor:
+        exponents = self.whole(-min(self.grade, 8), 1, self.m, self.n).to(torch.int64)
+        return ldexp(1.0 - 2.0 * self.whole(0, 2, self.m, self.n), exponents)
 
+    def duplicated_rows(self) -> Pair:
+        A, b = self.spectrum()
+        rows = torch.arange(self.m) % max(self.n, (self.m + 1) // 2)
+        return A[rows], b[rows]
 
-def _powers_of_two(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    exponents = torch.randint(-min(recipe.grade, 8), 1, (recipe.m, recipe.n), generator=generator)
-    signs = 1.0 - 2.0 * torch.randint(0, 2, (recipe.m, recipe.n), generator=generator)
-    return ldexp(signs.double(), exponents)
+    def sparse(self) -> Pair:
+        """Few entries, of exponents far apart; trapezoidal, so that the rank is full, with the rows in any order."""
+        eye, A = torch.eye(self.m, self.n, dtype=torch.bool), self.normal(self.m, self.n).tril()
+        A = torch.where(torch.rand(self.m, self.n, generator=self.generator) < 2.0 / self.n, A, 0.0) + eye.double()
+        spread = self.whole(-self.grade, 1, self.m, self.n).to(torch.int64)
+        A = ldexp(A, torch.where(eye, spread // 2, spread))
+        b = A @ self.normal(self.n)
+        if self.recipe.residual:
+            b = ldexp(self.normal(self.m), self.whole(-self.grade, 1, self.m).to(torch.int64))
+        order = torch.randperm(self.m, generator=self.generator) if self.recipe.seed else torch.arange(self.m)
+        return A[order], b[order]
 
+    def growth(self) -> float:
+        """What one of n − 1 steps has to contribute for their product to be the prescribed κ."""
+        return math.exp(math.log(self.recipe.condition) / max(1, self.n - 1))
 
-def _sparse(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Few entries, of exponents far apart; trapezoidal, so that the rank is full, with the rows in any order."""
-    m, n, g = recipe.m, recipe.n, recipe.grade
-    A = torch.randn(m, n, dtype=torch.float64, generator=generator).tril()
-    A = torch.where(torch.rand(m, n, generator=generator) < 2.0 / n, A, 0.0) + torch.eye(m, n, dtype=torch.float64)
-    spread = torch.randint(-g, 1, (m, n), generator=generator)
-    A = ldexp(A, torch.where(torch.eye(m, n, dtype=torch.bool), spread // 2, spread))
-    b = A @ torch.randn(n, dtype=torch.float64, generator=generator)
-    if recipe.residual:
-        noise = torch.randn(m, dtype=torch.float64, generator=generator)
-        b = ldexp(noise, torch.randint(-g, 1, (m,), generator=generator))
-    order = torch.randperm(m, generator=generator) if recipe.seed else torch.arange(m)
-    return A[order], b[order]
+    def recurrence(self) -> torch.Tensor:
+        """x_i − β x_(i−1) = b_i: bidiagonal, with an inverse that grows like β^n."""
+        below = torch.diag(torch.full((self.n - 1,), self.growth(), dtype=torch.float64), -1)
+        return self.mixed(torch.eye(self.n, dtype=torch.float64) - below)
 
+    def kahan(self) -> torch.Tensor:
+        """diag(1, s, s², …) times a unit triangle with −c above the diagonal: no pivot of it is small."""
+        t = self.growth() ** 2
+        c = (t - 1) / (t + 1)
+        # A little less than the usual s keeps the order of a pivoting method.
+        scales = (math.sqrt(1 - c * c) * (1 - 2.0**-40)) ** torch.arange(self.n).double()
+        return self.mixed(scales[:, None] * self.triangle(c))
 
-def _duplicated_rows(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    A, b = _spectrum(recipe, generator)
-    rows = torch.arange(recipe.m) % max(recipe.n, (recipe.m + 1) // 2)
-    return A[rows], b[rows]
+    def wilkinson(self) -> torch.Tensor:
+        """I − triu(1, 1), whose smallest singular value is below 2^(2−n), and whose pivots are all 1."""
+        return self.mixed(self.triangle(1.0))
 
+    def triangle(self, c: float) -> torch.Tensor:
+        return torch.eye(self.n, dtype=torch.float64) - c * torch.ones(self.n, self.n).double().triu(1)
 
-def _hilbert(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    del generator
-    return 1.0 / (torch.arange(recipe.m).double()[:, None] + torch.arange(1, recipe.n + 1).double())
-
-
-def _vandermonde(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """Polynomials in equidistant points of [−1, 1], or for odd seeds in whole numbers, as in Wampler's data."""
-    del generator
-    points = torch.linspace(-1, 1, recipe.m, dtype=torch.float64)
-    if recipe.seed % 2 and recipe.m ** (recipe.n - 1) < 2**53:
-        points = torch.arange(recipe.m).double()
-    return points[:, None] ** torch.arange(recipe.n)
-
-
-def _lauchli(recipe: Recipe, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    del generator
-    problem = lauchli(recipe.n, epsilon=2.0**-recipe.grade)
-    extra = max(recipe.m - recipe.n - 1, 0)
-    A = torch.cat([problem.A, problem.A.new_zeros(extra, recipe.n)])[: recipe.m]
-    return A, torch.cat([problem.b, problem.b.new_full((extra,), recipe.residual)])[: recipe.m]
-
-
-def _growth(recipe: Recipe) -> float:
-    """What one of n − 1 steps has to contribute for their product to be the prescribed κ."""
-    return math.exp(math.log(recipe.condition) / max(1, recipe.n - 1))
-
-
-def _kahan(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """diag(1, s, s², …) times a unit triangle with −c above the diagonal: no pivot of it is small."""
-    t = _growth(recipe) ** 2
-    c = (t - 1) / (t + 1)
-    triangle = torch.eye(recipe.n, dtype=torch.float64) - c * torch.ones(recipe.n, recipe.n).double().triu(1)
-    # A little less than the usual s keeps the order of a pivoting method.
-    scales = (math.sqrt(1 - c * c) * (1 - 2.0**-40)) ** torch.arange(recipe.n).double()
-    return _mixed(scales[:, None] * triangle, recipe, generator)
-
-
-def _wilkinson(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """I − triu(1, 1), whose smallest singular value is below 2^(2−n), and whose pivots are all 1."""
-    n = recipe.n
-    return _mixed(torch.eye(n, dtype=torch.float64) - torch.ones(n, n).double().triu(1), recipe, generator)
-
-
-def _recurrence(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """x_i − β x_(i−1) = b_i: bidiagonal, with an inverse that grows like β^n."""
-    n = recipe.n
-    below = torch.diag(torch.full((n - 1,), _growth(recipe), dtype=torch.float64), -1)
-    return _mixed(torch.eye(n, dtype=torch.float64) - below, recipe, generator)
-
-
-def _mixed(R: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """R (n, n) above zeros, (m, n), its rows in any order and mixed by fours, orthogonally: exact for whole numbers."""
-    A = torch.cat([R, R.new_zeros(recipe.m - recipe.n, recipe.n)])
-    if not recipe.seed:
+    def mixed(self, R: torch.Tensor) -> torch.Tensor:
+        """R above zeros, (m, n), its rows in any order and mixed by fours, orthogonally: exact for whole numbers."""
+        A, fours = torch.cat([R, R.new_zeros(self.m - self.n, self.n)]), self.m // 4 * 4
+        if not self.recipe.seed:
+            return A
+        A = A[torch.randperm(self.m, generator=self.generator)]
+        signs = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float64)
+        A[:fours] = (0.5 * signs @ A[:fours].reshape(-1, 4, self.n)).reshape(fours, self.n)
         return A
-    A = A[torch.randperm(recipe.m, generator=generator)]
-    fours = recipe.m // 4 * 4
-    signs = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float64)
-    A[:fours] = (0.5 * signs @ A[:fours].reshape(-1, 4, recipe.n)).reshape(fours, recipe.n)
-    return A
+
+    def hilbert(self) -> torch.Tensor:
+        return 1.0 / (torch.arange(self.m).double()[:, None] + torch.arange(1, self.n + 1).double())
+
+    def vandermonde(self) -> torch.Tensor:
+        """Polynomials in equidistant points of [−1, 1], or for odd seeds in whole numbers, as in Wampler's data."""
+        points = torch.linspace(-1, 1, self.m, dtype=torch.float64)
+        if self.recipe.seed % 2 and self.m ** (self.n - 1) < 2**53:
+            points = torch.arange(self.m).double()
+        return points[:, None] ** torch.arange(self.n)
+
+    def lauchli(self) -> Pair:
+        problem, extra = lauchli(self.n, epsilon=2.0**-self.grade), max(self.m - self.n - 1, 0)
+        A = torch.cat([problem.A, problem.A.new_zeros(extra, self.n)])[: self.m]
+        return A, torch.cat([problem.b, problem.b.new_full((extra,), self.recipe.residual)])[: self.m]
+
+    def zero_column(self) -> torch.Tensor:
+        A = self.integers()[0]
+        A[:, self.recipe.seed % self.n] = 0.0
+        return A
+
+    def duplicated_column(self) -> torch.Tensor:
+        A = self.integers()[0]
+        A[:, -1] = A[:, 0] if self.n > 1 else 0.0
+        return A
+
+    def dependent_columns(self) -> torch.Tensor:
+        """One column becomes a combination of the others, in whole numbers and so exactly."""
+        A = self.integers()[0]
+        A[:, -1] = A[:, :-1] @ self.whole(-2, 3, self.n - 1)
+        return A
 
 
-def _zero_column(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    A = _integers(recipe, generator)[0]
-    A[:, recipe.seed % recipe.n] = 0.0
-    return A
-
-
-def _duplicated_column(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    A = _integers(recipe, generator)[0]
-    A[:, -1] = A[:, 0] if recipe.n > 1 else 0.0
-    return A
-
-
-def _dependent_columns(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """One column becomes a combination of the others, in whole numbers and so exactly."""
-    A = _integers(recipe, generator)[0]
-    A[:, -1] = A[:, :-1] @ torch.randint(-2, 3, (recipe.n - 1,), generator=generator).double()
-    return A
-
-
-_MAKERS: dict[str, Callable[[Recipe, torch.Generator], Made]] = {
-    "integers": _integers,
-    "spectrum": _spectrum,
-    "row-graded": _row_graded,
-    "column-graded": _column_graded,
-    "powers-of-two": _powers_of_two,
-    "duplicated-rows": _duplicated_rows,
-    "sparse": _sparse,
-    "recurrence": _recurrence,
-    "kahan": _kahan,
-    "wilkinson": _wilkinson,
-    "hilbert": _hilbert,
-    "vandermonde": _vandermonde,
-    "lauchli": _lauchli,
-    "zero-column": _zero_column,
-    "duplicated-column": _duplicated_column,
-    "dependent-columns": _dependent_columns,
-}
+FULL_RANK_KINDS = (
+    *("integers", "spectrum", "row-graded", "column-graded", "powers-of-two", "duplicated-rows", "sparse"),
+    *("recurrence", "kahan", "wilkinson", "hilbert", "vandermonde", "lauchli"),
+)
+"""Kinds whose columns are independent, simplest first; to working precision some only while κ is not too large."""
 
 DEFICIENT_KINDS = ("zero-column", "duplicated-column", "dependent-columns")
 """Kinds whose columns are exactly dependent."""
 
-KINDS = tuple(_MAKERS)
-"""All kinds, simplest first."""
-
-FULL_RANK_KINDS = tuple(kind for kind in KINDS if kind not in DEFICIENT_KINDS)
-"""Kinds whose columns are independent; to working precision some only while κ is below 1/(max(m, n) eps)."""
+KINDS = (*FULL_RANK_KINDS, *DEFICIENT_KINDS)
+"""All kinds."""
