@@ -28,6 +28,7 @@ SETTINGS = {
     "heads": 1,
     "phases.adam.steps": 300,
     "phases.adam.until": 0.3,
+    "phases.adam.easier": {},
     "phases.gauss-newton.steps": 30,
     "phases.gauss-newton.patience": 30,
     "phases.gauss-newton.stall": 30,

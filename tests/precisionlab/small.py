@@ -1,8 +1,15 @@
 """A run of seconds: two unknowns, four rows, and so few steps that a test can afford it."""
 
 NAME = "linear-attention/explicit-gradient"
-SMALL = {"n": 2, "rows": 4, "width": 6, "heads": 1, "phases.adam.steps": 100, "phases.adam.until": 2.0}
-SMALL |= {"phases.gauss-newton.steps": 4, "attempts": 2}
+SMALL: dict[str, object] = {
+    "n": 2,
+    "rows": 4,
+    "width": 6,
+    "heads": 1,
+    "phases.adam.steps": 100,
+    "phases.adam.until": 2.0,
+}
+SMALL |= {"phases.adam.easier": {}, "phases.gauss-newton.steps": 4, "attempts": 2}
 
 
 def settings(**changes: object) -> list[str]:
