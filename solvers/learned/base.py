@@ -17,6 +17,7 @@ Alone and control: with `refinement=None` every digit of x is Φ's: nothing is c
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from functools import update_wrapper
 from typing import Any, ClassVar, NamedTuple
 
@@ -65,7 +66,6 @@ class Problem(NamedTuple):
         bounded = scale(A, b, x0)
         R, s = factored(bounded.A)
         e = torch.where(s[:, 0] > 0, to_unit(bounded.A, s[:, 0]), 0.0).to(torch.int64)
-        back = (bounded.right_exponent - bounded.matrix_exponent + e).unsqueeze(-1) - RIGHT_EXPONENT
         return cls(
             A=ldexp(bounded.A, e[:, None, None]),
             b=bounded.b * 2.0**RIGHT_EXPONENT,
@@ -75,7 +75,7 @@ class Problem(NamedTuple):
             smallest=ldexp(s[:, -1], e),
             unit=torch.full_like(s[:, 0], torch.finfo(A.dtype).eps / 2),
             to_model=e - bounded.matrix_exponent,
-            back=back,
+            back=(bounded.right_exponent - bounded.matrix_exponent + e).unsqueeze(-1) - RIGHT_EXPONENT,
         )
 
     def truth(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,17 +97,17 @@ class State(NamedTuple):
     x: torch.Tensor
     memory: Any  # what a method carries from step to step: a tuple of tensors
     problem: Problem
-    deficient: torch.Tensor
-    broken: torch.Tensor
+    ended: torch.Tensor  # RANK_DEFICIENT, BREAKDOWN or RUNNING
     age: torch.Tensor  # applications of the step
 
 
+@dataclass(frozen=True, eq=False)
 class LearnedSolver(Solver):
     """A step made into a solver.
 
     Args:
         step: emits what the method asks for, for a batch, in any precision.
-        name: what the solver is called; the method's own name unless given.
+        name: what the solver is called.
         max_iterations: cap on applications of the step.
         tolerance: τ of the stopping rule; None means 32 u of the problem's dtype, and 0 never stops early.
         refinement: None: the digits are the step's alone. Methods that can refine say what a number means.
@@ -116,35 +116,24 @@ class LearnedSolver(Solver):
     condition_power: ClassVar[int] = 2
     error_constant: ClassVar[float] = 64.0
     promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING})
-    method: ClassVar[str] = "learned"
     refinable: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        step: Step,
-        *,
-        name: str | None = None,
-        max_iterations: int = 1000,
-        tolerance: float | None = None,
-        refinement: int | None = None,
-    ) -> None:
-        require_count("max_iterations", max_iterations)
-        require_nonnegative("tolerance", tolerance)
-        if tolerance is not None and tolerance >= 1:
-            raise ValueError(f"tolerance: got {tolerance}, wants a number below 1")
-        if refinement is not None and not self.refinable:
-            raise ValueError(
-                f"refinement: got {refinement!r}, wants None; solvers.refinement goes around {self.method}"
-            )
-        if refinement is not None:
-            require_count("refinement", refinement, least=1)
-        self._step, self._name = step, name or self.method
-        self.max_iterations, self.tolerance, self.refinement = max_iterations, tolerance, refinement
+    step: Step
+    _: KW_ONLY
+    name: str = "learned"
+    max_iterations: int = 1000
+    tolerance: float | None = None
+    refinement: int | None = None
 
-    @property
-    def name(self) -> str:
-        """What the solver is called."""
-        return self._name
+    def __post_init__(self) -> None:
+        require_count("max_iterations", self.max_iterations)
+        require_nonnegative("tolerance", self.tolerance)
+        if self.tolerance is not None and self.tolerance >= 1:
+            raise ValueError(f"tolerance: got {self.tolerance}, wants a number below 1")
+        if self.refinement is not None:
+            require_count("refinement", self.refinement, least=1)
+            if not self.refinable:
+                raise ValueError(f"refinement: got {self.refinement}, wants None; see solvers.refinement")
 
     @abstractmethod
     def _problem(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None) -> Problem:
@@ -159,24 +148,17 @@ class LearnedSolver(Solver):
     def _advance(self, s: State) -> tuple[torch.Tensor, Any]:
         """The next x and memory, by one application of the step."""
 
-    def _done(self, s: State) -> torch.Tensor:
-        """Which problems are solved."""
-        return self._holds(s.problem, s.x)
+    def _ruling(self, s: State) -> torch.Tensor:
+        """CONVERGED or RUNNING, or what else a method has to say."""
+        return torch.where(self._holds(s.problem, s.x), int(Status.CONVERGED), RUNNING)
 
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
         problem = self._problem(A, b, x0)
         running = torch.full(A.shape[:1], int(Status.MAX_ITERATIONS), device=A.device)
         unasked = LstsqResult(x=problem.start, status=running, iterations=torch.zeros_like(running))
         found = judged(A, unasked, columnwise=Promise.COLUMNWISE in self.promises)
-        deficient = torch.as_tensor(found.status) == int(Status.RANK_DEFICIENT)
-        state = State(
-            x=problem.start,
-            memory=self._memory(problem),
-            problem=problem,
-            deficient=deficient,
-            broken=torch.zeros_like(deficient),
-            age=torch.zeros_like(running),
-        )
+        ended = torch.where(torch.as_tensor(found.status) == running, RUNNING, int(Status.RANK_DEFICIENT))
+        state = State(problem.start, self._memory(problem), problem, ended, torch.zeros_like(running))
         result = iterate(state, self._next, self._verdict, max_iterations=self.max_iterations, record=record)
         trace = None if result.trace is None else ldexp(torch.as_tensor(result.trace), problem.back).to(A.dtype)
         return LstsqResult(
@@ -190,12 +172,11 @@ class LearnedSolver(Solver):
     def _next(self, s: State) -> State:
         x, memory = self._advance(s)
         finite = x.isfinite().all(dim=-1)
-        return s._replace(x=torch.where(finite[:, None], x, s.x), memory=memory, broken=~finite, age=s.age + 1)
+        ended = torch.where(finite, RUNNING, int(Status.BREAKDOWN))
+        return State(torch.where(finite[:, None], x, s.x), memory, s.problem, ended, s.age + 1)
 
     def _verdict(self, s: State) -> torch.Tensor:
-        verdict = torch.where(self._done(s), int(Status.CONVERGED), RUNNING)
-        verdict = torch.where(s.broken, int(Status.BREAKDOWN), verdict)
-        return torch.where(s.deficient, int(Status.RANK_DEFICIENT), verdict)
+        return torch.where(s.ended == RUNNING, self._ruling(s), s.ended)
 
     def _holds(self, problem: Problem, x: torch.Tensor) -> torch.Tensor:
         """Whether the stopping rule holds, in float64 first, and then of the true residual and error."""
@@ -207,11 +188,10 @@ class LearnedSolver(Solver):
             claimed[where] = self._small(part, x, *part.truth(x)) & self._vouched(part, x)
         return claimed
 
-    def _tolerance(self, problem: Problem) -> torch.Tensor:
-        return DEFAULT_TOLERANCE_ULPS * problem.unit if self.tolerance is None else 0 * problem.unit + self.tolerance
-
     def _small(self, problem: Problem, x: torch.Tensor, r: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        tolerance, largest = self._tolerance(problem), problem.largest
+        largest, tolerance = problem.largest, DEFAULT_TOLERANCE_ULPS * problem.unit
+        if self.tolerance is not None:
+            tolerance = torch.full_like(tolerance, self.tolerance)
         allowed = tolerance * largest * (largest * norm(x.double()) + norm(r))
         # Where squares overflow both sides are inf, and nothing has been solved.
         small: torch.Tensor = norm(g) <= allowed
@@ -221,7 +201,7 @@ class LearnedSolver(Solver):
         """Whether the error is within what is documented, and leaves a digit."""
         m, n = problem.A.shape[-2:]
         kappa = problem.largest / problem.smallest
-        unit = torch.maximum(problem.unit, self._tolerance(problem) if self.tolerance else problem.unit)
+        unit = problem.unit.clamp(min=self.tolerance or 0.0)
         share = self.error_constant * math.sqrt(m + n) * unit * torch.stack([kappa**self.condition_power, kappa**2])
         of_x, of_r = share.clamp(max=_DIGIT)
         r, g = problem.truth(x)

@@ -18,18 +18,16 @@ Reference: Wilkinson, Rounding Errors in Algebraic Processes (1963), on refineme
 iterating a learned gradient.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from solvers._core.arrays import require_nonnegative
+from solvers._core.arrays import require_choice, require_nonnegative
+from solvers._core.loop import RUNNING
 from solvers._core.scaling import exponent, ldexp
 from solvers._core.triangular import matvec, rmatvec
 from solvers.learned.base import LearnedSolver, Problem, State, near_one
-
-GradientStep = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""(A (B, m, n), b (B, m), x (B, n)) → an approximation to Aᵀ(A x − b), (B, n)."""
 
 STEPS_BETWEEN_CHECKS = 10
 
@@ -47,37 +45,31 @@ class _Round(NamedTuple):
     exponent: torch.Tensor
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LearnedGradient(LearnedSolver):
     """Descent along a learned gradient.
 
     Args:
-        gradient: emits Aᵀ(A x − b) for a batch, in any precision; it is given tensors of the problem's dtype.
+        step: emits Aᵀ(A x − b) for a batch: (A (B, m, n), b (B, m), x (B, n)) → (B, n).
         name: what the solver is called.
-        step_size: "spectrum" for 2/(σ₁² + σₙ²) of each problem, or a number η that multiplies Aᵀ(A x − b).
         max_iterations: cap on applications of the gradient.
-        tolerance: of the stopping rule; None means 32 u of the problem's dtype, and 0 never stops early.
+        tolerance: of the stopping rule; see the base.
         refinement: steps between two residuals in extended precision; None is the model alone.
+        step_size: "spectrum" for 2/(σ₁² + σₙ²) of each problem, or a number η that multiplies Aᵀ(A x − b).
     """
 
-    method: ClassVar[str] = "learned-gradient"
     refinable: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        gradient: GradientStep,
-        *,
-        name: str | None = None,
-        step_size: float | str = "spectrum",
-        max_iterations: int = 1000,
-        tolerance: float | None = None,
-        refinement: int | None = 10,
-    ) -> None:
-        super().__init__(gradient, name=name, max_iterations=max_iterations, tolerance=tolerance, refinement=refinement)
-        if isinstance(step_size, str) and step_size != "spectrum":
-            raise ValueError(f"step_size: got {step_size!r}, wants 'spectrum' or a number")
-        if not isinstance(step_size, str):
-            require_nonnegative("step_size", step_size, positive=True)
-        self._step_size = step_size
+    name: str = "learned-gradient"
+    refinement: int | None = 10
+    step_size: float | str = "spectrum"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.step_size, str):
+            require_choice("step_size", self.step_size, ("spectrum",))
+        else:
+            require_nonnegative("step_size", self.step_size, positive=True)
 
     def _problem(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None) -> Problem:
         return Problem.of(A, b, x0, near_one)
@@ -89,21 +81,20 @@ class LearnedGradient(LearnedSolver):
     def _advance(self, s: State) -> tuple[torch.Tensor, Any]:
         p, dtype = s.problem, s.x.dtype
         eta = 2 / (p.largest.square() + p.smallest.square())
-        if not isinstance(self._step_size, str):
+        if not isinstance(self.step_size, str):
             # The caller's η belongs to the caller's A.
-            eta = ldexp(torch.full_like(eta, self._step_size), -2 * p.to_model)
+            eta = ldexp(torch.full_like(eta, self.step_size), -2 * p.to_model)
         eta = eta.unsqueeze(-1).to(dtype)
         if self.refinement is None:
-            return s.x - eta * self._step(p.A, p.b, s.x).to(dtype), s.memory
+            return s.x - eta * self.step(p.A, p.b, s.x).to(dtype), s.memory
         age = int(s.age[0])
         now = s.memory if age % self.refinement else _begun(p, s.x, first=age == 0)
-        d = now.d - eta * (self._step(p.A, now.b, now.d).to(dtype) + now.h)
+        d = now.d - eta * (self.step(p.A, now.b, now.d).to(dtype) + now.h)
         return now.x + ldexp(d, now.exponent), now._replace(d=d)
 
-    def _done(self, s: State) -> torch.Tensor:
-        if int(s.age[0]) % (self.refinement or STEPS_BETWEEN_CHECKS):
-            return torch.zeros_like(s.broken)
-        return super()._done(s)
+    def _ruling(self, s: State) -> torch.Tensor:
+        due = int(s.age[0]) % (self.refinement or STEPS_BETWEEN_CHECKS) == 0
+        return super()._ruling(s) if due else torch.full_like(s.age, RUNNING)
 
 
 def _begun(problem: Problem, x: torch.Tensor, *, first: bool) -> _Round:

@@ -23,13 +23,13 @@ Reference: Liu et al., ICLR 2025, arXiv 2503.12295, on iterating learned steps; 
 convergence of iteration methods (1964); Golub and Varga, Chebyshev semi-iterative methods, Numer. Math. 3 (1961).
 """
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from solvers._core.triangular import back_substitute, matvec, rmatvec
-from solvers.learned.base import LearnedSolver, Problem, State, Step, near_one
+from solvers.learned.base import LearnedSolver, Problem, State, near_one
 from solvers.learned.gradient import exact_gradient
 
 LARGEST_CONTRACTION = 1.96
@@ -43,34 +43,26 @@ def exact_solution(A: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return back_substitute(factor[:, :n, :n], factor[:, :n, n])
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LearnedDirect(LearnedSolver):
-    """Ask a model for the solution, once. x0 is not looked at.
+    """Ask a model for the solution, once; x0 is not looked at. See the base for the options.
 
     Args:
-        solution: (A (B, m, n), b (B, m)) → the solution, (B, n).
+        step: (A (B, m, n), b (B, m)) → the solution, (B, n).
         name: what the solver is called.
-        tolerance: of what is called converged; None means 32 u of the problem's dtype.
-        refinement: None; see the base.
+        tolerance: of what is called converged.
+        refinement: None.
     """
 
-    method: ClassVar[str] = "learned-direct"
-
-    def __init__(
-        self,
-        solution: Step,
-        *,
-        name: str | None = None,
-        tolerance: float | None = None,
-        refinement: int | None = None,
-    ) -> None:
-        super().__init__(solution, name=name, max_iterations=1, tolerance=tolerance, refinement=refinement)
+    name: str = "learned-direct"
+    max_iterations: int = field(default=1, init=False)
 
     def _problem(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None) -> Problem:
         del x0
         return Problem.of(A, b, None, near_one)
 
     def _advance(self, s: State) -> tuple[torch.Tensor, Any]:
-        return self._step(s.problem.A, s.problem.b).to(s.x.dtype), ()
+        return self.step(s.problem.A, s.problem.b).to(s.x.dtype), ()
 
 
 class DescentStep(Protocol):
@@ -109,18 +101,19 @@ class ExactDescent:
         return x
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LearnedIteration(LearnedSolver):
     """Apply a learned iterate again and again; see the base for the options."""
 
-    method: ClassVar[str] = "learned-iteration"
-    _step: DescentStep
+    step: DescentStep = field(kw_only=False)
+    name: str = "learned-iteration"
 
     def _problem(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None) -> Problem:
-        bound = (LARGEST_CONTRACTION * self._step.rows / self._step.step_size) ** 0.5
+        bound = (LARGEST_CONTRACTION * self.step.rows / self.step.step_size) ** 0.5
         return Problem.of(A, b, x0, lambda _, largest: (bound / largest).log2().floor())
 
     def _advance(self, s: State) -> tuple[torch.Tensor, Any]:
-        return self._step(s.problem.A, s.problem.b, s.x).to(s.x.dtype), ()
+        return self.step(s.problem.A, s.problem.b, s.x).to(s.x.dtype), ()
 
 
 class _Pace(NamedTuple):
@@ -132,10 +125,11 @@ class _Pace(NamedTuple):
     square: torch.Tensor
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LearnedMomentum(LearnedSolver):
     """Descent with a learned momentum step; see the base for the options."""
 
-    method: ClassVar[str] = "learned-momentum"
+    name: str = "learned-momentum"
 
     def _problem(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None) -> Problem:
         return Problem.of(A, b, x0, lambda _, largest: -largest.log2().floor())
@@ -160,19 +154,20 @@ class LearnedMomentum(LearnedSolver):
         return x / m.c, m._replace(x=x, before=m.x, weight=weight)
 
     def _emitted(self, b: torch.Tensor, m: _Pace) -> torch.Tensor:
-        return self._step(m.A, b, m.x, m.before)
+        return self.step(m.A, b, m.x, m.before)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LearnedChebyshev(LearnedMomentum):
     """Chebyshev's method with a learned step; see the base for the options."""
 
-    method: ClassVar[str] = "learned-chebyshev"
+    name: str = "learned-chebyshev"
 
     def _size(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         return ((low**2 + high**2) / 2).sqrt()
 
     def _emitted(self, b: torch.Tensor, m: _Pace) -> torch.Tensor:
-        return self._step(m.A, b, m.x, m.before, m.weight)
+        return self.step(m.A, b, m.x, m.before, m.weight)
 
 
 def following_weight(weight: torch.Tensor, square: torch.Tensor) -> torch.Tensor:

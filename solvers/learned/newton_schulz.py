@@ -20,21 +20,18 @@ Reference: Söderström and Stewart, SIAM J. Numer. Anal. 11 (1974); Björck, It
 solutions I, BIT 7 (1967).
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from solvers._core.loop import frobenius, merged, taken
+from solvers._core.loop import RUNNING, frobenius, merged, taken
 from solvers._core.scaling import exponent, ldexp
 from solvers._core.triangular import matvec, rmatvec
 from solvers.learned.base import LearnedSolver, Problem, State, factored
 from solvers.refinement import Refining, refined, unrefined
 from solvers.result import Status
 from solvers.solver import Promise
-
-MatrixStep = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(A (B, m, n), X (B, n, m)) → an approximation to X (2I − A X), (B, n, m)."""
 
 CONVERGED_DEFECT = 0.5
 BROKEN_DEFECT = 10.0
@@ -55,33 +52,27 @@ class _Growth(NamedTuple):
     refining: Refining
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LearnedNewtonSchulz(LearnedSolver):
     """Newton–Schulz iteration by a learned step, with refinement.
 
     Args:
-        step: emits the next X for a batch, in any precision; it is given float64 tensors.
+        step: (A (B, m, n), X (B, n, m)), float64, → an approximation to X (2I − A X), (B, n, m).
         name: what the solver is called.
         max_iterations: cap on applications of the step and corrections together.
+        refinement: the most corrections to x; None is the model alone, x = x0 + X (b − A x0).
         balance: whether the step is given A and X of one size.
-        refinement: the most corrections to x; None is the model alone, x = X b.
     """
 
     condition_power: ClassVar[int] = 1
     promises: ClassVar[frozenset[Promise]] = frozenset({Promise.EXACT_SCALING, Promise.COLUMNWISE})
-    method: ClassVar[str] = "learned-newton-schulz"
     refinable: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        step: MatrixStep,
-        *,
-        name: str | None = None,
-        max_iterations: int = 200,
-        balance: bool = True,
-        refinement: int | None = 10,
-    ) -> None:
-        super().__init__(step, name=name, max_iterations=max_iterations, refinement=refinement)
-        self.balance = balance
+    name: str = "learned-newton-schulz"
+    max_iterations: int = 200
+    tolerance: float | None = field(default=None, init=False)
+    refinement: int | None = 10
+    balance: bool = True
 
     def _problem(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None) -> Problem:
         columns, matrix = _to_length_one(A.double(), -2)
@@ -127,7 +118,7 @@ class LearnedNewtonSchulz(LearnedSolver):
         A, m = s.problem.A, s.memory
         half = (frobenius(m.X).log2() - frobenius(A).log2()) / 2
         shift = half.nan_to_num(0.0, 0.0, 0.0).round().to(torch.int64)[:, None, None] * int(self.balance)
-        X = ldexp(self._step(ldexp(A, shift), ldexp(m.X, -shift)).double(), shift)
+        X = ldexp(self.step(ldexp(A, shift), ldexp(m.X, -shift)).double(), shift)
         defect = _defect(X, A)
         grown = (m.defect < CONVERGED_DEFECT) & (defect >= m.defect / 2)
         # The last step of a converged X brought nothing but its own rounding.
@@ -148,19 +139,16 @@ class LearnedNewtonSchulz(LearnedSolver):
         refining = refined(s.memory.refining, A, s.problem.b, correction, unit=unit, most=most)
         return refining.x, s.memory._replace(refining=refining)
 
-    def _verdict(self, s: State) -> torch.Tensor:
-        verdict, m = super()._verdict(s), s.memory
+    def _ruling(self, s: State) -> torch.Tensor:
+        m = s.memory
         settled = m.grown if self.refinement is None else m.refining.settled
-        verdict = torch.where(settled & (verdict != int(Status.CONVERGED)), int(Status.MAX_ITERATIONS), verdict)
-        broken = ~(m.defect <= BROKEN_DEFECT * s.problem.A.shape[-1] ** 0.5) & ~s.deficient
-        return torch.where(broken, int(Status.BREAKDOWN), verdict)
-
-    def _done(self, s: State) -> torch.Tensor:
-        done: torch.Tensor = s.memory.grown if self.refinement is None else s.memory.refining.settled
-        where = torch.nonzero(done & ~s.deficient).squeeze(-1)
-        if not len(where):
-            return done
-        return done.index_copy(0, where, self._vouched(taken(s.problem, where), s.x[where]))
+        ruling = torch.where(settled, int(Status.MAX_ITERATIONS), RUNNING)
+        where = torch.nonzero(settled).squeeze(-1)
+        if len(where):
+            vouched = where[self._vouched(taken(s.problem, where), s.x[where])]
+            ruling[vouched] = int(Status.CONVERGED)
+        broken = ~(m.defect <= BROKEN_DEFECT * s.problem.A.shape[-1] ** 0.5)
+        return torch.where(broken, int(Status.BREAKDOWN), ruling)
 
 
 def _defect(X: torch.Tensor, A: torch.Tensor) -> torch.Tensor:

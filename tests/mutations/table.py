@@ -264,13 +264,14 @@ MUTATIONS = [
     ),
     *changes(
         "solvers/refinement.py",
-        (REFINEMENT, ACCURACY),
-        ("rest = ~first & (change <= unit / 2 * norm(x.hi))", "rest = ~first & (change <= 8 * unit * norm(x.hi))"),
+        REFINEMENT,
+        ("unit, most = torch.finfo(s.x.dtype).eps / 2,", "unit, most = torch.finfo(s.x.dtype).eps * 4,"),
         ("return dd.quick_two_sum(total.hi, total.lo + a.lo)", "return dd.quick_two_sum(total.hi, total.lo)"),
         ("-dd.matvec(A.mT, r).hi", "dd.matvec(A.mT, r).hi"),
         ("usable = usable & (_MARGIN * condition <= rank_limit(m, n, A.dtype))", "usable = usable & (condition > 0)"),
         ("better = usable & (rest | (_MOVED * change <= norm(x.hi - s.first)))", "better = usable"),
-        ("stalls = ~(first | second | (change < s.change / 2))", "stalls = ~(first | (change < s.change / 2))"),
+        ("~(first | second | (change < s.change / 2))", "~(first | (change < s.change / 2))"),
+        ("| (s.taken + 1 >= most)", ""),
     ),
     *changes(
         "solvers/learned/base.py",

@@ -3,6 +3,7 @@
 `pytest --hypothesis-profile=nightly tests/solvers/learned/test_base.py` attacks the solvers with 20,000 problems.
 """
 
+import inspect
 import re
 from collections.abc import Callable
 
@@ -298,3 +299,11 @@ def test_an_option_out_of_range_is_named(options: dict[str, object], says: str) 
     with pytest.raises((ValueError, TypeError), match=re.escape(says)):
         LearnedMomentum(ExactMomentum(10.0), **options)
     assert LearnedMomentum(ExactMomentum(10.0), refinement=None, name="mine").name == "mine"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_option_but_the_step_goes_by_its_name(name: str) -> None:
+    parameters = list(inspect.signature(type(EXACT[name])).parameters.values())
+    assert [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY] == ["step"]
+    assert {"name", "refinement"} <= {p.name for p in parameters}
+    assert ("max_iterations" in {p.name for p in parameters}) == (name != "direct")
