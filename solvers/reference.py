@@ -34,7 +34,6 @@ __all__ = ["RankDeficientError", "Rational", "Reference", "solve", "solve_exact"
 
 FloatArray = npt.NDArray[np.float64]
 
-_long: Any = import_module("flint").fmpz if find_spec("flint") else int
 """The integers of an elimination whose determinant has _LONG_BITS or more; the answer does not depend on them."""
 _LONG_BITS = 1000
 
@@ -168,7 +167,8 @@ def solve_rational(A: FloatArray, b: FloatArray) -> Rational:
     # The upper part of [AᵀA, Aᵀb]; symmetry is kept by elimination, so the lower part is never needed.
     rows: list[list[Any]] = [[0] * i + [_dot(columns[i], c) for c in (*columns[i:], right)] for i in range(n)]
     if sum(rows[i][i].bit_length() for i in range(n)) >= _LONG_BITS:
-        rows = [[_long(entry) for entry in row] for row in rows]
+        whole: Any = import_module("flint").fmpz if find_spec("flint") else int
+        rows = [[whole(entry) for entry in row] for row in rows]
     previous: Any = 1
     for k in range(n):
         pivot_row = rows[k]

@@ -167,8 +167,9 @@ class _Makes:
 
     def spectrum(self) -> Pair:
         m, n = self.m, self.n
-        options = {"condition": self.recipe.condition, "residual": self.recipe.residual if m > n else 0.0}
-        problem = random_problem(max(m, n), min(m, n), generator=self.generator, **options)
+        condition, residual = self.recipe.condition, self.recipe.residual if m > n else 0.0
+        shape = max(m, n), min(m, n)
+        problem = random_problem(*shape, condition=condition, residual=residual, generator=self.generator)
         if m >= n:
             return problem.A, problem.b
         A = problem.A.mT.contiguous()

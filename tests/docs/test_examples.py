@@ -64,7 +64,7 @@ def test_shell_examples_run(path):
             assert set(words[1:]) <= targets, line
         if words[:1] != ["precisionlab"]:
             continue
-        kept = "--resume" in words or "--help" in words  # a resumed run keeps its settings
+        kept = {"--resume", "--again", "--help"} & set(words)  # a run that there is keeps its settings
         arguments = words[1:] + ([] if kept else shlex.split(SMALLER.get(words[1], "")))
         done = CliRunner().invoke(main, arguments)
         assert done.exit_code == 0, f"{line}: {done.output}"

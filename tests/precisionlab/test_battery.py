@@ -70,7 +70,7 @@ def test_one_application_answers_as_qr_does_for_any_size(m, n, residual):
 
 def test_softmax_is_refused_and_claims_no_more_than_it_has():
     solver = precisionlab.load_solver(SOFTMAX)
-    with pytest.raises(SolverCheckFailed, match="nothing is given up"):
+    with pytest.raises(SolverCheckFailed, match="digits are left"):
         check_solver(solver, max_condition=8.0, max_examples=3, max_rows=8, max_unknowns=2)
     problem = random_problem(20, 5, condition=4.0, batch=(16,), generator=torch.Generator().manual_seed(0))
     result = solver.solve(problem.A, problem.b)
