@@ -13,7 +13,8 @@ Stopping: a correction, not the first, is below u/2 of x in norm: x is at rest. 
 Error: where x comes to rest, 2 u ‖x‖ (in float64 without exception to κ = 1e8, whatever the residual). Elsewhere no
     more than the first answer's, or the solver's documented error. Where κ u > 1/(8 max(m, n)) the factors are as good
     as none: nothing is corrected.
-Status: the inner solver's; what it does not call CONVERGED is not refined. `condition` is its own, or that of R.
+Status: the inner solver's; what it does not call CONVERGED is not refined. `condition` is its own, or that of R in the
+    columns that the inner solver's error is in: columns are scaled here, which mends no first answer that stands.
 Precision: double-double for float64 problems; corrections are computed in the problem's dtype.
 
 Reference: Björck, Iterative refinement of linear least squares solutions I, BIT 7 (1967); Demmel, Hida, Riedy and Li,
@@ -30,12 +31,12 @@ from solvers._core import double_double as dd
 from solvers._core.arrays import require_choice, require_count
 from solvers._core.double_double import DD
 from solvers._core.loop import RUNNING, iterate
-from solvers._core.rank import condition_of, rank_limit
+from solvers._core.rank import condition_of, rank_limit, standing_condition
 from solvers._core.scaling import exponent, ldexp, scale_columns
 from solvers._core.triangular import back_substitute, forward_substitute, matvec, norm, rmatvec
 from solvers.qr import QR
 from solvers.result import LstsqResult, Status
-from solvers.solver import Solver
+from solvers.solver import Promise, Solver
 
 Mode = Literal["augmented", "residual"]
 
@@ -61,7 +62,15 @@ class Refining(NamedTuple):
 
 
 def unrefined(x: torch.Tensor, rows: int) -> Refining:
-    """Where refinement begins: r = 0, so that the first correction is that of the residual of x, (B, n)."""
+    """Where refinement begins: r = 0, so that the first correction is that of the residual of x.
+
+    Args:
+        x: first answers, (B, n).
+        rows: m.
+
+    Returns:
+        The state before the first correction.
+    """
     x = x.double()
     nothing = torch.zeros_like(x[:, 0])
     r, count = x.new_zeros(len(x), rows), nothing.to(torch.int64)
@@ -143,6 +152,18 @@ class Refinement(Solver):
         require_count("max_iterations", self.max_iterations)
         if not isinstance(self.solver, Solver):
             raise TypeError(f"solver: got {type(self.solver).__name__}, wants a Solver")
+        for documented in ("condition_power", "error_constant"):  # that of a first answer that stands
+            object.__setattr__(self, documented, getattr(self.solver, documented))
+
+    @property
+    def promises(self) -> frozenset[Promise]:
+        """Of what the inner solver promises, what scaling by powers of two keeps."""
+        return self.solver.promises & {Promise.EXACT_SCALING, Promise.COLUMNWISE}
+
+    @property
+    def tolerance(self) -> float | None:
+        """That of the inner solver's stopping rule, for where its answer stands."""
+        return getattr(self.solver, "tolerance", None)
 
     @property
     def name(self) -> str:
@@ -168,6 +189,8 @@ class Refinement(Solver):
         moved, trace = ldexp(torch.as_tensor(result.x), back), None
         if result.trace is not None:
             trace = torch.where(usable[:, None], ldexp(torch.as_tensor(result.trace), back), x)
+        if Promise.COLUMNWISE not in self.promises:
+            condition = standing_condition(R, columns)
         return LstsqResult(
             x=torch.where(usable[:, None], moved, x),
             status=status,

@@ -123,6 +123,13 @@ def empty_result(A: torch.Tensor, record: bool) -> LstsqResult:
 
 
 def to_numpy(tensor: torch.Tensor) -> npt.NDArray[np.generic]:
-    """A tensor as an array, of the same memory where that is the CPU's."""
+    """A tensor as an array.
+
+    Args:
+        tensor: of any shape, dtype and device.
+
+    Returns:
+        The array, of the same memory where that is the CPU's.
+    """
     array: npt.NDArray[np.generic] = tensor.numpy(force=True)
     return array

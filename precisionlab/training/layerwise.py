@@ -86,7 +86,16 @@ def fit_largest(terms: torch.Tensor, target: torch.Tensor) -> Fit:
 
 
 def judged(terms: torch.Tensor, target: torch.Tensor, coefficients: torch.Tensor) -> Fit:
-    """Coefficients and their largest relative error, (B, n, k), (B, n) and (k,)."""
+    """Coefficients with their largest relative error.
+
+    Args:
+        terms: F, (B, n, k), float64.
+        target: x, (B, n).
+        coefficients: θ, (k,).
+
+    Returns:
+        The fit; its error is the largest ‖x_i − F_i θ‖/‖x_i‖.
+    """
     size = torch.linalg.vector_norm(target, dim=1)
     largest = _log_errors(terms / size[:, None, None], target / size[:, None], coefficients).max().item()
     return Fit(coefficients, math.exp(min(largest, 700.0)), -math.expm1(min(largest, 700.0)))

@@ -28,20 +28,26 @@ def triangular_factor(A: torch.Tensor) -> torch.Tensor:
     return torch.geqrf(scaled)[0][:, : A.shape[-1], :].triu()
 
 
-def condition_of(R: torch.Tensor, *, columnwise: bool = True) -> torch.Tensor:
-    """κ of matrices with these triangular factors: ‖R‖_F ‖R⁻¹‖_F.
+def condition_of(R: torch.Tensor) -> torch.Tensor:
+    """κ of matrices with these triangular factors, their columns brought to comparable size: ‖R‖_F ‖R⁻¹‖_F.
 
     Args:
         R: upper triangular factors, (B, n, n); the strict lower triangle is not read.
-        columnwise: whether columns are brought to comparable size first.
 
     Returns:
         (B,); inf where a pivot is zero, the inverse overflows, or R is not finite.
     """
     upper = R.triu()
-    if columnwise:
-        upper /= power_below(upper.abs().amax(dim=-2, keepdim=True))
-    eye = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
+    return _condition(upper / power_below(upper.abs().amax(dim=-2, keepdim=True)))
+
+
+def standing_condition(R: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+    """κ of A as it stands, (B,), from R of A · diag(2^(−e)), for e (B, n)."""
+    return _condition(ldexp(R.triu(), (e - e.amax(dim=-1, keepdim=True)).unsqueeze(-2)))
+
+
+def _condition(upper: torch.Tensor) -> torch.Tensor:
+    eye = torch.eye(upper.shape[-1], dtype=upper.dtype, device=upper.device)
     inverse = torch.linalg.solve_triangular(upper, eye, upper=True)
     kappa = _frobenius(upper) * _frobenius(inverse)
     return torch.nan_to_num(kappa, nan=torch.inf, posinf=torch.inf)
@@ -103,5 +109,5 @@ def judged(A: Matrix, result: LstsqResult, *, columnwise: bool = True) -> LstsqR
     bad = deficient_factor(R, A.shape[-2], condition)
     status = torch.where(bad, int(Status.RANK_DEFICIENT), torch.as_tensor(result.status))
     if not columnwise:
-        condition = condition_of(ldexp(R, (e - e.amax(dim=-1, keepdim=True)).unsqueeze(-2)), columnwise=False)
+        condition = standing_condition(R, e)
     return replace(result, status=status, condition=condition)

@@ -50,6 +50,7 @@ class LearnedDirect(LearnedSolver):
     Args:
         step: (A (B, m, n), b (B, m)) → the solution, (B, n).
         name: what the solver is called.
+        max_iterations: 1: it is asked once.
         tolerance: of what is called converged.
         refinement: None.
     """
@@ -103,7 +104,12 @@ class ExactDescent:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LearnedIteration(LearnedSolver):
-    """Apply a learned iterate again and again; see the base for the options."""
+    """Apply a learned iterate again and again; see the base for the other options.
+
+    Args:
+        step: (A (B, m, n), b (B, m), x (B, n)) → the iterate that follows x, (B, n).
+        name: what the solver is called.
+    """
 
     step: DescentStep = field(kw_only=False)
     name: str = "learned-iteration"
@@ -127,7 +133,11 @@ class _Pace(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LearnedMomentum(LearnedSolver):
-    """Descent with a learned momentum step; see the base for the options."""
+    """Descent with a learned momentum step; see the base for the options.
+
+    Args:
+        name: what the solver is called.
+    """
 
     name: str = "learned-momentum"
 
@@ -159,7 +169,11 @@ class LearnedMomentum(LearnedSolver):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LearnedChebyshev(LearnedMomentum):
-    """Chebyshev's method with a learned step; see the base for the options."""
+    """Chebyshev's method with a learned step; see the base for the options.
+
+    Args:
+        name: what the solver is called.
+    """
 
     name: str = "learned-chebyshev"
 

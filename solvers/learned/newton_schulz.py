@@ -60,6 +60,7 @@ class LearnedNewtonSchulz(LearnedSolver):
         step: (A (B, m, n), X (B, n, m)), float64, → an approximation to X (2I − A X), (B, n, m).
         name: what the solver is called.
         max_iterations: cap on applications of the step and corrections together.
+        tolerance: None: X is at rest by a rule of the method's own.
         refinement: the most corrections to x; None is the model alone, x = x0 + X (b − A x0).
         balance: whether the step is given A and X of one size.
     """

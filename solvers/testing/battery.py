@@ -134,7 +134,15 @@ def _name(solver: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run of the battery: the options of `check_solver`."""
+    """A run of the battery: the options of `check_solver`.
+
+    Args:
+        max_condition: the largest κ that is drawn.
+        max_examples: of all checks that share them.
+        max_rows: the largest m.
+        max_unknowns: the largest n.
+        seed: of all that is drawn.
+    """
 
     max_condition: float = 1e8
     max_examples: int = 200

@@ -45,7 +45,15 @@ def rate(promise: Promise, known: Exact, k: int) -> float:
 
 
 def start_of(problem: GeneratedProblem, size: float = 3.0) -> torch.Tensor:
-    """A starting point that no method chooses by itself."""
+    """A starting point that no method chooses by itself.
+
+    Args:
+        problem: a drawn problem.
+        size: of every entry; their signs alternate.
+
+    Returns:
+        x0, (n,), of the problem's dtype.
+    """
     signs = 1.0 - 2.0 * torch.arange(len(problem.x)).remainder(2)
     return (size * signs).to(problem.x.dtype)
 

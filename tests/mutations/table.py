@@ -132,8 +132,8 @@ MUTATIONS = [
             "status = torch.as_tensor(result.status)",
         ),
         (
-            "condition = condition_of(ldexp(R, (e - e.amax(dim=-1, keepdim=True)).unsqueeze(-2)), columnwise=False)",
-            "condition = condition_of(R, columnwise=False)",
+            "return _condition(ldexp(R.triu(), (e - e.amax(dim=-1, keepdim=True)).unsqueeze(-2)))",
+            "return _condition(R.triu())",
         ),
     ),
     *changes(
@@ -272,6 +272,9 @@ MUTATIONS = [
         ("better = usable & (rest | (_MOVED * change <= norm(x.hi - s.first)))", "better = usable"),
         ("~(first | second | (change < s.change / 2))", "~(first | (change < s.change / 2))"),
         ("| (s.taken + 1 >= most)", ""),
+        ("if Promise.COLUMNWISE not in self.promises:", "if False:"),
+        ("return self.solver.promises & {", "return {"),
+        ("object.__setattr__(self, documented, getattr(self.solver, documented))", "pass"),
     ),
     *changes(
         "solvers/learned/base.py",

@@ -13,7 +13,7 @@ from solvers import errors, reference
 from solvers.problems import hilbert, lauchli, random_problem
 from solvers.refinement import Refinement
 from solvers.result import LstsqResult
-from solvers.solver import Solver
+from solvers.solver import Promise, Solver
 
 from .tolerance import tolerance, unit
 
@@ -115,6 +115,35 @@ def test_it_keeps_status_condition_and_residual_norm(generator: torch.Generator)
     assert bool(((kappa >= 0.99e5 / 4) & (kappa <= 4e5)).all())
     residual = torch.as_tensor(refined.residual_norm)[[0, 2]]
     assert bool(((residual - 1).abs() <= tolerance(12, 4, torch.float64, condition=1e5)).all())
+
+
+class Silent(Solver):
+    """QR that says nothing of κ, and promises nothing."""
+
+    name = "silent"
+
+    def _solve(self, A, b, x0, record):
+        result = solvers.get("qr").solve(A, b)
+        return LstsqResult(x=result.x, status=result.status, iterations=result.iterations)
+
+
+def test_the_condition_is_that_which_the_first_answer_depends_on(generator: torch.Generator) -> None:
+    problem = random_problem(12, 4, condition=1e3, batch=(3,), generator=generator)
+    A = problem.A * torch.tensor([1.0, 2.0**20, 1.0, 2.0**-20]).double()
+    standing = torch.linalg.cond(A)
+    for inner, columnwise in ((solvers.get("qr"), True), (solvers.get("cgls"), False), (Silent(), False)):
+        solver = Refinement(solver=inner)
+        assert (Promise.COLUMNWISE in solver.promises) == columnwise
+        ratio = torch.as_tensor(solver.solve(A, problem.b).condition) / (problem.condition if columnwise else standing)
+        assert bool(((ratio > 1 / 8) & (ratio < 8)).all()), (solver.name, ratio)
+
+
+def test_it_documents_what_a_first_answer_that_stands_is_off_by() -> None:
+    for inner in (solvers.get("cholesky"), solvers.get("newton-schulz"), solvers.get("lsqr", tolerance=1e-6)):
+        solver = Refinement(solver=inner)
+        assert (solver.condition_power, solver.error_constant) == (inner.condition_power, inner.error_constant)
+        assert solver.tolerance == getattr(inner, "tolerance", None)
+        assert solver.promises == {Promise.EXACT_SCALING, Promise.COLUMNWISE} & inner.promises
 
 
 def test_beyond_its_reach_not_a_bit_is_changed(generator: torch.Generator) -> None:
