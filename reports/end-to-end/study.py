@@ -1,19 +1,28 @@
-"""End-to-end Transformers on least squares: what depth buys a model that emits the solution rather than a step.
+"""A problem read once and solved by the model alone: equivariant attention beside QR, and Transformers by their depth.
 
     python reports/end-to-end/study.py
 
-Softmax attention, LayerNorm and a perceptron of four times the width, in float32 as in the paper, at depths 1, 2, 4 and
-8; and at condition number 5. The problems have 2 unknowns and 6 rows, the paper's 5 and 20.
+Equivariant attention is the shipped checkpoint, its weights as stored or rounded to float32, on problems as the paper
+draws them: 5 unknowns, 20 rows, A ~ N(0, I) or κ = 5. Nothing is around it: a prompt goes in, and what comes out is
+measured. The Transformers have softmax attention, LayerNorm and a perceptron of four times the width, in float32 as in
+the paper, at depths 1, 2, 4 and 8; and at condition number 5. Their problems have 2 unknowns and 6 rows.
 """
 
-import pandas as pd
+from copy import deepcopy
 
+import pandas as pd
+import torch
+
+import precisionlab
+import solvers
 from precisionlab import Cell
 from precisionlab.experiments import Experiment
 from precisionlab.models import ModelConfig, SoftmaxAttention
-from precisionlab.report import Content, Figure, Study, Table, Text, Trained
+from precisionlab.precision import DTYPES
+from precisionlab.report import Content, Figure, Measured, Study, Table, Text, Trained
 from precisionlab.report.words import format_mse, format_ratio, listed
 from precisionlab.tasks import LeastSquares
+from precisionlab.tasks.accuracy import exact
 from precisionlab.training.adam import Adam
 
 PAPER_MSE = {1: 0.13, 2: 1.8e-3, 4: 1.1e-5, 8: 3.0e-8, 12: 2.9e-9, 16: 8.8e-10, 24: 1.0e-9, 32: 7.5e-10} | {
@@ -27,6 +36,9 @@ N, ROWS, WIDTH = 2, 6, 16
 STEPS, BATCH = 4000, 128
 U2 = 2.0**-48
 GAUSSIAN, FIXED, PAPER = "A ~ N(0, I)", f"κ = {FIXED_CONDITION:g}", "the paper's, A ~ N(0, I)"
+NAME, QR = "equivariant-attention/end-to-end", "QR"
+SAMPLERS = {GAUSSIAN: LeastSquares(), FIXED: LeastSquares(condition=FIXED_CONDITION, spectrum="extremes")}
+PROBLEMS, AT_ONCE, SEED = 100_000, 10_000, 2503
 
 
 def experiment(depth: int, condition: float | None) -> Experiment:
@@ -50,12 +62,59 @@ def experiment(depth: int, condition: float | None) -> Experiment:
     )
 
 
+def solved(problems: int = PROBLEMS) -> pd.DataFrame:
+    """Errors of the model alone and of Householder QR, each in both dtypes, on the same problems in that dtype."""
+    trained = precisionlab.load(NAME).model
+    models = {name: deepcopy(trained).to(dtype) for name, dtype in DTYPES.items()}
+    rows = []
+    for told, task in SAMPLERS.items():
+        for dtype, model in models.items():
+            generator = torch.Generator().manual_seed(SEED)
+            errors: dict[str, list[torch.Tensor]] = {f"{NAME}, alone": [], QR: []}
+            for count in [min(AT_ONCE, problems - start) for start in range(0, problems, AT_ONCE)]:
+                prompt = task.sample(count, generator=generator, dtype=torch.float64).prompt.to(DTYPES[dtype])
+                A, b = prompt[..., :-1], prompt[..., -1]
+                answers = {f"{NAME}, alone": model(prompt), QR: torch.as_tensor(solvers.get("qr").solve(A, b).x)}
+                for name, x in answers.items():
+                    errors[name].append(solvers.errors.mse(x.double(), exact(task, prompt)))
+            for name, parts in errors.items():
+                mse = torch.cat(parts)
+                facts = {"mse_mean": float(mse.mean()), "mse_median": float(mse.median()), "mse_max": float(mse.max())}
+                rows.append({"problems": told, "dtype": dtype, "solver": name, "count": problems, **facts})
+    return pd.DataFrame(rows)
+
+
+def means(results: pd.DataFrame, problems: str, dtype: str) -> tuple[float, float]:
+    """Mean squared errors of the model alone and of QR."""
+    rows = results[(results["problems"] == problems) & (results["dtype"] == dtype)].set_index("solver")["mse_mean"]
+    return float(rows[f"{NAME}, alone"]), float(rows[QR])
+
+
+def headline(results: pd.DataFrame) -> str:
+    """The model alone on Gaussian problems, in both dtypes, beside QR and the paper."""
+    told = []
+    for dtype in ("float64", "float32"):
+        alone, qr = means(results, GAUSSIAN, dtype)
+        told.append(f"{format_mse(alone)} in {dtype} (QR {format_mse(qr)})")
+    best = min(PAPER_MSE.values())
+    ratio = means(results, GAUSSIAN, "float32")[0] / best
+    paper = f"in float32 {format_ratio(ratio)} the paper's best, {format_mse(best)}"
+    return f"Read once and solved by the model alone, mean squared error: {listed(told)}; {paper}"
+
+
+def as_qr(results: pd.DataFrame) -> str:
+    """The model alone beside QR, over dtypes and samplers."""
+    pairs = [means(results, *where) for where in results.groupby(["problems", "dtype"], sort=False).groups]
+    ratios = [(alone / qr) ** 0.5 for alone, qr in pairs]
+    return f"The model's root mean square error is {min(ratios):.2g} to {max(ratios):.2g} times that of QR"
+
+
 def title(results: pd.DataFrame) -> str:
     """Every depth on Gaussian problems."""
     curve = results[results["problems"] == GAUSSIAN].set_index("layers")["test_mse"]
     told = [f"{format_mse(mse)} at depth {depth}" for depth, mse in curve.items()]
     paper = f"the paper's are at {format_mse(min(PAPER_MSE.values()))} to {format_mse(max(PAPER_MSE.values()))}"
-    return f"End to end, after {STEPS:,} steps and from one seed each: {listed(told)}; {paper}"
+    return f"Softmax Transformers, after {STEPS:,} steps and from one seed each: {listed(told)}; {paper}"
 
 
 def above_rounding(results: pd.DataFrame) -> str:
@@ -68,14 +127,22 @@ def above_rounding(results: pd.DataFrame) -> str:
     )
 
 
-def page(results: pd.DataFrame) -> Content:
+def page(equivariant: pd.DataFrame, results: pd.DataFrame) -> Content:
     """What the page says."""
     theirs = pd.DataFrame([{"problems": PAPER, "layers": depth, "test_mse": mse} for depth, mse in PAPER_MSE.items()])
     columns = ["problems", "layers", "test_mse"]
     shown = results[[*columns, "seed", "parameters", "target_mean_square", "seconds", "ended"]]
     return Content(
-        title=title(results),
+        title=headline(equivariant),
         sections=[
+            Table(
+                frame=equivariant,
+                title=as_qr(equivariant),
+                caption="Errors of x over fresh problems of 5 unknowns and 20 rows, b = A x, against the solution of "
+                "each problem in its dtype, in double-double. The weights for float32 are the stored ones, rounded.",
+                formats={"count": ",", **dict.fromkeys(("mse_mean", "mse_median", "mse_max"), ".1e")},
+            ),
+            Text(title="Transformers by their depth", body=f"{title(results)}."),
             Figure(
                 name="depth",
                 frame=pd.concat([results[columns], theirs], ignore_index=True),
@@ -101,20 +168,25 @@ def page(results: pd.DataFrame) -> Content:
                 "other sizes and of another length of training than the paper's, and compare in shape alone.",
             ),
         ],
-        spread="one seed a cell",
+        spread="one checkpoint, seed 0; one seed a depth",
     )
 
 
 STUDY = Study(
     script=__file__,
     tables={
+        "equivariant": Measured(
+            function=solved,
+            settings={"samplers": list(SAMPLERS), "fresh problems": PROBLEMS, "seed": SEED},
+            checkpoints=[NAME],
+        ),
         "results": Trained(
             cells=[
                 Cell(labels={"problems": problems, "layers": depth}, experiment=experiment(depth, condition))
                 for problems, depths, condition in ((GAUSSIAN, DEPTHS, None), (FIXED, FIXED_DEPTHS, FIXED_CONDITION))
                 for depth in depths
             ]
-        )
+        ),
     },
     page=page,
     settings={"n": N, "rows": ROWS, "width": WIDTH, "heads": 4, "mlp": 4, "steps": STEPS, "batch": BATCH},
