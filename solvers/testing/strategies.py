@@ -152,6 +152,8 @@ class Draw:
         if _BITS.get(kind, 0.0) * n > bits or (kind == "lauchli" and m == n):
             kind, grade = "spectrum", 0
         far = (900 if dtype == "float64" else 90) if self.scales else 0
+        if kind in {"integers", "vandermonde"}:  # whose entries are large already
+            far //= 2
         matrix = among(-far, far)
         return Recipe(
             kind=kind,
