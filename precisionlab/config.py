@@ -133,11 +133,7 @@ class Registry:
         return registered
 
     def kinds(self) -> list[str]:
-        """The kinds there are.
-
-        Returns:
-            Their names, sorted.
-        """
+        """The kinds there are, sorted."""
         plugins.use_installed()
         return sorted(self._classes)
 
@@ -159,17 +155,7 @@ class Registry:
         return self._classes[kind]
 
     def check(self, value: Any) -> Any:
-        """Let settings of a registered class pass.
-
-        Args:
-            value: What stands in the place.
-
-        Returns:
-            The same.
-
-        Raises:
-            ValueError: If it is anything else.
-        """
+        """Let settings of a registered class pass; anything else is a ValueError."""
         cls = type(value)
         if self._classes.get(getattr(cls, "kind", "")) is not cls:
             fix = f"decorate the class with @precisionlab.{self.noun}('a-kind-of-its-own')"

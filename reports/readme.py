@@ -1,4 +1,4 @@
-"""The table of README.md, computed from what the studies saved; ``reports/rebuild.py`` writes it.
+"""README.md's table and the sentence above it, computed from what is saved; ``reports/rebuild.py`` writes them.
 
 Each line has the model alone, its control (the formula, or the same solver around the exact step, in the same dtype),
 a classical method, and what was published, all of it in float32.
@@ -16,6 +16,7 @@ README = FOLDER.parent / "README.md"
 BEGIN, END = "<!-- results: made by `make reports` -->", "<!-- end of results -->"
 COLUMNS = ("", "model alone", "control", "classical", "published, float32", "seeds", "page")
 LINEAR, GATED, SOFTMAX = (f"{mixer}/explicit-gradient" for mixer in ("linear-attention", "gated-conv", "softmax"))
+EQUIVARIANT = ("end-to-end", "equivariant")
 
 Line = tuple[str, str, str, str, str, str, str]
 
@@ -46,6 +47,18 @@ def at_once(results: pd.DataFrame) -> list[Line]:
         what = f"a model reads A and b once and emits x, {problems}, {dtype}"
         lines.append((what, alone, "", f"{qr} (QR)", published, "1", link("end-to-end")))
     return sorted(lines, key=lambda line: line[0].endswith("float32"))
+
+
+def lead(results: pd.DataFrame) -> str:
+    """The model alone beside QR, over samplers and dtypes."""
+    pairs = results.assign(alone=results["solver"].str.endswith(", alone")).pivot_table(
+        index=["problems", "dtype"], columns="alone", values="mse_mean"
+    )
+    worst = float((pairs[True] / pairs[False]).max()) ** 0.5
+    return (
+        "A model that reads A and b once and emits x has a root mean square error of at most "
+        f"{format_ratio(worst).replace('×', '')} times that of Householder QR in the same dtype."
+    )
 
 
 def floors(results: pd.DataFrame, control: pd.DataFrame, recipes: pd.DataFrame) -> list[Line]:
@@ -150,7 +163,7 @@ def softmax(results: pd.DataFrame) -> Line:
 def table() -> str:
     """The table as Markdown."""
     lines = [
-        *at_once(saved("end-to-end", "equivariant")),
+        *at_once(saved(*EQUIVARIANT)),
         *floors(saved("floors"), saved("floors", "control"), saved("recipes")),
         steps(saved("k-steps")),
         *iterates(saved("iterates")),
@@ -166,7 +179,7 @@ def table() -> str:
 def written(text: str) -> str:
     """A README with its table made anew."""
     before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+    return f"{before}{BEGIN}\n{lead(saved(*EQUIVARIANT))}\n\n{table()}\n{END}{rest.partition(END)[2]}"
 
 
 def main() -> None:

@@ -129,14 +129,7 @@ class Backbone(nn.Module):
             self._initialise(generator)
 
     def forward(self, prompt: torch.Tensor) -> torch.Tensor:
-        """Emit the answer to each prompt.
-
-        Args:
-            prompt: (B, T, F), of the model's dtype.
-
-        Returns:
-            (B, E), or (B, T, E) where every token emits.
-        """
+        """Emit the answers to prompts (B, T, F): (B, E), or (B, T, E) where every token emits."""
         prompt = self.arranged(prompt)
         emitted = self._once(prompt)
         for _ in range(self.loops - 1):
@@ -144,31 +137,14 @@ class Backbone(nn.Module):
         return emitted
 
     def arranged(self, prompt: torch.Tensor) -> torch.Tensor:
-        """The prompt as the layers are shown it.
-
-        Args:
-            prompt: (B, T, F).
-
-        Returns:
-            The same, its first token behind the others where the configuration says so.
-
-        Raises:
-            ValueError: If the prompt's shape does not fit.
-        """
+        """Prompts (B, T, F) as the layers see them: the first token behind the others where settings say so."""
         features = self.shape.in_features
         if prompt.dim() != 3 or prompt.shape[-1] != features:
             raise ValueError(f"prompt: got shape {tuple(prompt.shape)}, want (batch, tokens, {features})")
         return prompt.roll(-1, dims=1) if self.config.first_last else prompt
 
     def tokens(self, prompt: torch.Tensor) -> Iterator[torch.Tensor]:
-        """What stands in the tokens on the way through the layers, once.
-
-        Args:
-            prompt: (B, T, F), arranged.
-
-        Yields:
-            Tokens after the read-in and after every layer, (B, T, w); after the last of those alone that are read.
-        """
+        """Tokens (B, T, w) of arranged prompts, after the read-in and every layer; at the end, those that are read."""
         x = self.read_in(prompt) + self._positions(prompt.shape[1])
         yield x
         norms: Iterator[nn.Module] = iter(self.norms)

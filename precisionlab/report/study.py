@@ -133,17 +133,7 @@ class Study:
                 write_atomically(out / SETTINGS, json.dumps(known, indent=2, ensure_ascii=False) + "\n")
 
     def write(self, out: Path) -> Page:
-        """Write the page from what is saved.
-
-        Args:
-            out: Where results lie, and the page goes.
-
-        Returns:
-            The page.
-
-        Raises:
-            ValueError: If nothing is saved of a table.
-        """
+        """Write the page from what is saved; a ValueError where nothing is saved of a table."""
         frames, warnings = [], []
         known, settings, environments = self._known(out), dict(self.settings), dict[str, Mapping[str, Any]]()
         recorded = json.loads((out / ENVIRONMENT).read_text("utf-8")) if (out / ENVIRONMENT).exists() else {}

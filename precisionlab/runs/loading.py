@@ -85,7 +85,6 @@ def load_control(name_or_run_dir: str | Path | Run, **options: Any) -> Solver:
     solver_class: type[Any] = task.solver_class
     step = in_dtype(task.control, DTYPES[run.experiment.dtype])
     step.__dict__.update(getattr(task.control, "__dict__", {}))  # such as the rows and step size of a descent
-    step.__dict__.update(getattr(task.control, "__dict__", {}))  # such as the rows and step size of a descent
     control: Solver = solver_class(step, name=f"{run.card.name}, control", **options)
     return control
 

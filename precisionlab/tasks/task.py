@@ -69,14 +69,7 @@ class Task(Protocol):
         """
 
     def exact(self, prompt: torch.Tensor) -> torch.Tensor:
-        """What should have been emitted; errors are measured against it.
-
-        Args:
-            prompt: Tokens, (B, T, F), float32 or float64.
-
-        Returns:
-            The target, float64.
-        """
+        """The target of prompts (B, T, F) in float64; errors are measured against it."""
 
 
 @runtime_checkable
@@ -84,28 +77,14 @@ class PairTask(Protocol):
     """A task whose answer is known above float64."""
 
     def exact_pair(self, prompt: torch.Tensor) -> DD:
-        """What should have been emitted.
-
-        Args:
-            prompt: Tokens, (B, T, F), float32 or float64.
-
-        Returns:
-            The target as an unevaluated sum of two float64 numbers.
-        """
+        """The target of prompts (B, T, F), as an unevaluated sum of two float64 numbers."""
 
 
 class FromPair:
     """What makes `exact` of `exact_pair`."""
 
     def exact(self: PairTask, prompt: torch.Tensor) -> torch.Tensor:
-        """The exact answer, rounded to float64.
-
-        Args:
-            prompt: Tokens, (B, T, F).
-
-        Returns:
-            The target, float64.
-        """
+        """The target of prompts (B, T, F), rounded to float64."""
         return self.exact_pair(prompt).hi
 
 
@@ -130,11 +109,4 @@ class SolverTask(Protocol):
         """The step as the formula has it: around this, the same solver shows what the model adds."""
 
     def step(self, model: torch.nn.Module) -> Step:
-        """What the solver is handed.
-
-        Args:
-            model: Trained on this task.
-
-        Returns:
-            The model's step, for problems rather than prompts.
-        """
+        """What the solver is handed: the step of a model of this task, for problems rather than prompts."""

@@ -131,65 +131,26 @@ class Objective:
         self._jacobian = vmap(jacrev(self._predict_one), in_dims=(None, 0), chunk_size=JACOBIAN_CHUNK)
 
     def eased(self, changes: Mapping[str, Any]) -> "Objective":
-        """The same parameters on an easier task.
-
-        Args:
-            changes: Settings of the task and their values; fewer ``steps`` are fewer loops of a looped model.
-
-        Returns:
-            The objective.
-        """
+        """The same parameters on an easier task; fewer ``steps`` of it are fewer loops of a looped model."""
         task = eased(self.task, changes)
         return Objective(self._config, task, dtype=self.dtype, device=self.device, seed=self.seed)
 
     def initial(self, attempt: int) -> torch.Tensor:
-        """Random starting weights.
-
-        Args:
-            attempt: Which start of this run.
-
-        Returns:
-            Parameters, (P,).
-        """
+        """Random weights to start an attempt of this run from, (P,)."""
         start = self._built(self._generator(Stream.INITIAL_WEIGHTS, attempt))
         return torch.cat([parameter.detach().flatten() for parameter in start.parameters()]).to(self.device)
 
     def batch(self, stream: Stream, *place: int, size: int) -> Example:
-        """The batch that belongs to a place in the run.
-
-        Args:
-            stream: What the batch is for.
-            place: Such as (attempt, phase, step); the same place gives the same batch.
-            size: Number of problems.
-
-        Returns:
-            The batch, on the device.
-        """
+        """The batch of a place in the run, such as (attempt, phase, step): the same place gives the same batch."""
         example = self.task.sample(size, generator=self._generator(stream, *place), dtype=self.dtype)
         return Example(example.prompt.to(self.device), example.target.to(self.device))
 
     def predict(self, theta: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """What the model with these parameters emits, computed in their dtype.
-
-        Args:
-            theta: Parameters, (P,).
-            prompt: (B, T, F), of the dtype of theta.
-
-        Returns:
-            (B, E), or (B, T, E) where every token emits.
-        """
+        """What the model with parameters theta (P,) emits, computed in their dtype: (B, T, F) → (B, E) or (B, T, E)."""
         return self.predict_named(self.named(theta), prompt)
 
     def predict_named(self, weights: dict[str, torch.Tensor], prompt: torch.Tensor) -> torch.Tensor:
-        """The same for weights by name.
-
-        Args:
-            weights: All of the model's.
-            prompt: (B, T, F), of their dtype.
-
-        Returns:
-            (B, E), or (B, T, E) where every token emits.
-        """
+        """The same for all of the model's weights by name."""
         constants = {}
         if prompt.dtype != self.dtype:
             constants = {name: constant.to(prompt.dtype) for name, constant in self.model.named_buffers()}
@@ -197,60 +158,27 @@ class Objective:
         return emitted
 
     def loss(self, theta: torch.Tensor, example: Example) -> torch.Tensor:
-        """Mean squared error in the model's own precision: what training descends, not what is reported.
-
-        Args:
-            theta: Parameters, (P,).
-            example: A batch.
-
-        Returns:
-            A scalar, which may be differentiated.
-        """
+        """Mean squared error in the model's own precision, a scalar: what training descends, not what is reported."""
         part = self._share(example)
         squares = (self.predict(distributed.copied(theta), part.prompt) - part.target).square().sum()
         return distributed.summed(squares / example.target.numel())
 
     @torch.no_grad()
     def residual(self, theta: torch.Tensor, example: Example) -> torch.Tensor:
-        """What the model emits less what it should have, number by number.
-
-        Args:
-            theta: Parameters, (P,).
-            example: A batch.
-
-        Returns:
-            (R,), float64.
-        """
+        """What the model emits less what it should have, number by number: (R,), float64."""
         part = self._share(example)
         return distributed.gathered((self.predict(theta, part.prompt) - part.target).flatten().double())
 
     @torch.no_grad()
     def jacobian(self, theta: torch.Tensor, example: Example) -> torch.Tensor:
-        """Derivatives of everything emitted with respect to every parameter.
-
-        Args:
-            theta: Parameters, (P,).
-            example: A batch.
-
-        Returns:
-            (R, P), of the model's dtype.
-        """
+        """Derivatives of everything emitted with respect to every parameter: (R, P), of the model's dtype."""
         part = self._share(example)
         # A process may have no share, where there are more processes than problems.
         rows = self._jacobian(theta, part.prompt) if len(part.prompt) else theta.new_zeros(0, self.parameters)
         return distributed.gathered(rows.reshape(-1, self.parameters))
 
     def pullback(self, theta: torch.Tensor, prompt: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Jᵀ y without the Jacobian, in the precision of its arguments, which may be above the model's own.
-
-        Args:
-            theta: Parameters, (P,).
-            prompt: A batch's, (B, T, F).
-            weights: y, (R,).
-
-        Returns:
-            (P,).
-        """
+        """Jᵀ y (P,) of weights y (R,) without the Jacobian, in the precision of its arguments."""
         with torch.enable_grad():
             theta = theta.clone().requires_grad_()
             emitted = self.predict(theta, distributed.share(prompt)).flatten(1)
@@ -259,13 +187,7 @@ class Objective:
         return distributed.total(product)
 
     def summed(self, parts: Sequence[T], add: Callable[[T], None], *sums: torch.Tensor) -> None:
-        """Sums over parts of one piece of work, which several processes share.
-
-        Args:
-            parts: Of the work.
-            add: Adds one part to the sums.
-            sums: Zeros; the sums at the end.
-        """
+        """Let `add` take every part of a work that several processes share, into sums that begin as zeros."""
         for place in distributed.share(torch.arange(len(parts))).tolist():
             add(parts[place])
         for total in sums:
@@ -273,28 +195,13 @@ class Objective:
 
     @torch.no_grad()
     def validation_mse(self, theta: torch.Tensor) -> float:
-        """Error on the validation problems, above the model's precision.
-
-        Args:
-            theta: Parameters, (P,).
-
-        Returns:
-            Mean squared error.
-        """
+        """Error on the validation problems, above the model's precision."""
         answers = DD(*map(distributed.share, self._validation_answers))
         return self._mse(theta, self._validation.prompt, answers)
 
     @torch.no_grad()
     def test_mse(self, theta: torch.Tensor, problems: int) -> float:
-        """Error on problems that nothing in the run has seen.
-
-        Args:
-            theta: Parameters, (P,).
-            problems: How many.
-
-        Returns:
-            Mean squared error.
-        """
+        """Error on problems that nothing in the run has seen, above the model's precision."""
         prompt = self.batch(Stream.TEST, size=problems).prompt
         return self._mse(theta, prompt, exact(self.task, distributed.share(prompt)))
 
@@ -304,22 +211,11 @@ class Objective:
         return self._validation.target[0].numel()
 
     def target_mean_square(self) -> float:
-        """The scale of the task: the error of a model that emits zero.
-
-        Returns:
-            Mean square of the validation targets.
-        """
+        """Mean square of the validation targets: the error of a model that emits zero."""
         return float(self._validation.target.double().square().mean())
 
     def named(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
-        """A flat vector as the model's parameters.
-
-        Args:
-            theta: Parameters, (P,).
-
-        Returns:
-            Views of it by name.
-        """
+        """A flat vector (P,) as the model's parameters: views of it by name."""
         pieces = torch.split(theta, self._sizes)
         return {name: piece.view(shape) for name, shape, piece in zip(self._names, self._shapes, pieces, strict=True)}
 

@@ -75,25 +75,13 @@ class PhaseRun(Protocol):
         """The parameters the phase stands by, (P,)."""
 
     def advance(self) -> dict[str, Any]:
-        """Do the smallest amount of work worth a row of metrics.
-
-        Returns:
-            The row: at least ``mse``, on the validation problems.
-        """
+        """Do the smallest amount of work worth a row of metrics: at least ``mse``, on the validation problems."""
 
     def state(self) -> State:
-        """All that `restore` needs.
-
-        Returns:
-            Tensors and numbers by name.
-        """
+        """All that `restore` needs: tensors and numbers by name."""
 
     def restore(self, state: State) -> None:
-        """Continue from a state.
-
-        Args:
-            state: What `state` returned.
-        """
+        """Continue from what `state` returned."""
 
 
 Easier = Mapping[str, bool | int | float | str]
@@ -108,13 +96,4 @@ class Phase(Protocol):
     """
 
     def start(self, objective: Objective, theta: torch.Tensor, place: Place) -> PhaseRun:
-        """Begin.
-
-        Args:
-            objective: What is minimised.
-            theta: Where to start from, (P,); not written to.
-            place: Where in the run.
-
-        Returns:
-            The phase at work.
-        """
+        """Begin at parameters theta (P,), which are not written to, and at a place of the run."""

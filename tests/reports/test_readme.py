@@ -39,6 +39,7 @@ def shifts(worst: float) -> pd.DataFrame:
 
 LINES: dict[str, tuple[Callable[..., object], pd.DataFrame, tuple[str, ...]]] = {
     "at once": (lambda frame: readme.at_once(frame)[2], once(1.5e-14, 4.5e-14), ("1.5e-14", "4.5e-14 (QR)", "7.5e-10")),
+    "lead": (lambda frame: [readme.lead(frame)], once(4e-14, 1e-14), ("at most 2 times",)),
     "iterates": (lambda frame: readme.iterates(frame)[0], iterates(1.4e-29, 2e-33), ("1.4e-29", "2.0e-33 (refined)")),
     "shifted": (readme.shifted, shifts(1e-5), ("1.0e11× its error in distribution", "scale of A × 100")),
     "not shifted": (readme.shifted, shifts(1e-16), ("2× its error in distribution", "noise × 0.1")),
