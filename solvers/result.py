@@ -102,26 +102,6 @@ class LstsqResult:
         return f"<table>{rows}</table>"
 
 
-def empty_result(A: torch.Tensor, record: bool) -> LstsqResult:
-    """The answer to a batch of no problems.
-
-    Args:
-        A: matrices, (0, m, n).
-        record: whether a trace was asked for.
-
-    Returns:
-        A result whose arrays have no elements.
-    """
-    n = A.shape[-1]
-    none = torch.zeros(0, dtype=torch.int64, device=A.device)
-    trace = torch.zeros(1, 0, n, dtype=A.dtype, device=A.device) if record else None
-    x = torch.zeros(0, n, dtype=A.dtype, device=A.device)
-    empty = x.new_zeros(0)
-    return LstsqResult(
-        x=x, status=none, iterations=none.clone(), residual_norm=empty, condition=empty.clone(), trace=trace
-    )
-
-
 def to_numpy(tensor: torch.Tensor) -> npt.NDArray[np.generic]:
     """A tensor as an array.
 

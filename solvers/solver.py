@@ -16,7 +16,7 @@ import torch
 from solvers._core.arrays import validated
 from solvers._core.operators import Matrix, is_operator, validated_operator
 from solvers._core.triangular import residual_norm
-from solvers.result import Array, LstsqResult, Status, empty_result, to_numpy
+from solvers.result import Array, LstsqResult, Status, to_numpy
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -116,7 +116,7 @@ class Solver(ABC):
         with torch.no_grad(), torch.autocast(tensors["A"].device.type, enabled=False):
             if not tensors["A"].numel():
                 flat = tensors["A"].new_empty(0, m, n)
-                return _finished(flat, flat[..., 0], empty_result(flat, record), batch, as_numpy=as_numpy)
+                return _finished(flat, flat[..., 0], _no_answers(flat, record), batch, as_numpy=as_numpy)
             matrix, right = tensors["A"].reshape(-1, m, n), tensors["b"].reshape(-1, m)
             start = tensors["x0"].reshape(-1, n) if "x0" in tensors else None
             result = self._solve(matrix, right, start, record)
@@ -128,17 +128,7 @@ class ProductSolver(Solver):
 
     @abstractmethod
     def _solve(self, A: Matrix, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
-        """Solve a flat batch, or one problem with an operator.
-
-        Args:
-            A: matrices, (B, m, n), or an operator of shape (1, m, n).
-            b: right-hand sides, (B, m).
-            x0: starting points, (B, n), or None.
-            record: whether to fill `trace`.
-
-        Returns:
-            As `Solver._solve`, with the residual norm.
-        """
+        """As `Solver._solve`, or for one operator A, (1, m, n); with the residual norm."""
 
     def solve(
         self, A: "Array | LinearOperator[Any]", b: Array, *, x0: Array | None = None, record: bool = False
@@ -166,6 +156,13 @@ class ProductSolver(Solver):
         operator, right, start = validated_operator(A, b, x0)
         with torch.no_grad():
             return _finished(operator, right, self._solve(operator, right, start, record), [], as_numpy=True)
+
+
+def _no_answers(A: torch.Tensor, record: bool) -> LstsqResult:
+    """The result for a batch of no problems, A (0, m, n)."""
+    x, none = A.new_zeros(0, A.shape[-1]), A.new_zeros(0, dtype=torch.int64)
+    empty, trace = A.new_zeros(0), x[None] if record else None
+    return LstsqResult(x=x, status=none, iterations=none, residual_norm=empty, condition=empty, trace=trace)
 
 
 def _finished(A: Matrix, b: torch.Tensor, result: LstsqResult, batch: list[int], *, as_numpy: bool) -> LstsqResult:

@@ -72,17 +72,9 @@ def _of_any_size(
 def _least_norm(
     stored: torch.Tensor, b: torch.Tensor, unit: torch.Tensor | None, cutoff: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Minimum-norm solutions over the singular values s_j > cutoff s₁ of A · diag(1/unit).
-
-    Args:
-        stored: the columns of A, (B, n, m), of ordinary size.
-        b: right-hand sides, (B, m).
-        unit: powers of two, (B, n), or None for 1.
-        cutoff: singular values up to this times the largest are taken for zero.
-
-    Returns:
-        x (B, n), in the units of A; all singular values, falling; and ‖b − A x‖, (B,), where LAPACK tells it.
-    """
+    """Give x (B, n) of least norm, in the units of A, all singular values, and ‖b − A x‖ where LAPACK tells it."""
+    # stored has the columns of A as rows, (B, n, m), of ordinary size. s is of A · diag(1/unit), unit being powers of
+    # two, (B, n); what is not above cutoff s₁ counts as zero.
     matrix = (stored if unit is None else stored / unit.unsqueeze(-1)).mT
     rhs, residual = b.unsqueeze(-1), None
     if stored.device.type == "cpu":

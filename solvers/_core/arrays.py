@@ -19,20 +19,9 @@ _LINE = 64
 
 
 def as_tensor(name: str, value: object) -> torch.Tensor:
-    """One array argument as a floating-point tensor, or the line that says why not.
-
-    Args:
-        name: the argument's name, for the message.
-        value: what was passed.
-
-    Returns:
-        A detached, contiguous tensor that begins a cache line; it may share memory with a tensor, never with a NumPy
-        array. A BLAS chooses its instructions by where an array begins: this is all that makes the same call give the
-        same bits.
-
-    Raises:
-        TypeError: if it is no dense array of float32 or float64.
-    """
+    """A dense array argument as a floating-point tensor, detached and contiguous; or a TypeError."""
+    # It begins a cache line, as a BLAS chooses its instructions by where an array begins: this is all that makes the
+    # same call give the same bits. It may share memory with a tensor, never with a NumPy array.
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided:
             raise TypeError(f"{name}: got layout {value.layout}, wants a dense (strided) tensor")
@@ -56,18 +45,7 @@ def as_tensor(name: str, value: object) -> torch.Tensor:
 
 
 def as_tensors(arguments: Mapping[str, object]) -> dict[str, torch.Tensor]:
-    """Array arguments as tensors of one family, dtype and device.
-
-    Args:
-        arguments: name → value, the first being the one that the others must agree with.
-
-    Returns:
-        name → tensor.
-
-    Raises:
-        TypeError: if the families or dtypes differ, or one is no floating-point array.
-        ValueError: if the devices differ.
-    """
+    """Array arguments, name → value, as tensors of the family, dtype and device of the first; or an error."""
     tensors = {name: as_tensor(name, value) for name, value in arguments.items()}
     first, lead = next(iter(tensors.items()))
     lead_is_torch = isinstance(arguments[first], torch.Tensor)
@@ -83,15 +61,7 @@ def as_tensors(arguments: Mapping[str, object]) -> dict[str, torch.Tensor]:
 
 
 def require_finite(name: str, tensor: torch.Tensor) -> None:
-    """Refuse NaN and infinity.
-
-    Args:
-        name: the argument's name, for the message.
-        tensor: its value.
-
-    Raises:
-        ValueError: if an entry is not finite.
-    """
+    """Refuse NaN and infinity, with a ValueError."""
     # The sum decides the common case, as NaN and inf do not leave it.
     if math.isfinite(float(tensor.sum())):
         return
@@ -102,15 +72,7 @@ def require_finite(name: str, tensor: torch.Tensor) -> None:
 
 
 def check_shapes(tensors: Mapping[str, torch.Tensor], *, underdetermined: bool) -> None:
-    """Refuse shapes that are no batch of least-squares problems.
-
-    Args:
-        tensors: `A` (..., m, n), `b` (..., m), and `x0` (..., n) where there is one.
-        underdetermined: whether m < n is allowed.
-
-    Raises:
-        ValueError: if the shapes do not fit.
-    """
+    """Refuse shapes, of A, b and perhaps x0, that are no batch of least-squares problems, with a ValueError."""
     A, b = tensors["A"], tensors["b"]
     if A.ndim < 2:
         raise ValueError(f"A: got shape {tuple(A.shape)}, wants (..., m, n)")
@@ -130,21 +92,7 @@ def check_shapes(tensors: Mapping[str, torch.Tensor], *, underdetermined: bool) 
 
 
 def validated(A: Array, b: Array, x0: Array | None, *, underdetermined: bool) -> dict[str, torch.Tensor]:
-    """The arguments of a solve as tensors that fit.
-
-    Args:
-        A: matrices, (..., m, n).
-        b: right-hand sides, (..., m).
-        x0: starting points, (..., n), or None.
-        underdetermined: whether m < n is allowed.
-
-    Returns:
-        `A`, `b` and, where given, `x0`.
-
-    Raises:
-        TypeError: if a kind or dtype is wrong.
-        ValueError: if shapes, devices or contents are wrong.
-    """  # noqa: DOC502 - raised by the checks that this calls
+    """The arguments of a solve, A (..., m, n), b (..., m) and perhaps x0 (..., n), as tensors that fit; or an error."""
     given: dict[str, object] = {"A": A, "b": b}
     if x0 is not None:
         given["x0"] = x0
@@ -156,17 +104,7 @@ def validated(A: Array, b: Array, x0: Array | None, *, underdetermined: bool) ->
 
 
 def require_count(name: str, value: object, *, least: int = 0) -> None:
-    """Refuse an option that is no whole number of at least `least`.
-
-    Args:
-        name: the option's name.
-        value: what was passed.
-        least: the smallest value allowed.
-
-    Raises:
-        TypeError: if it is no int.
-        ValueError: if it is too small.
-    """
+    """Refuse an option that is no int (TypeError) or below `least` (ValueError)."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: got {value!r}, wants an int of at least {least}")
     if value < least:
@@ -174,17 +112,7 @@ def require_count(name: str, value: object, *, least: int = 0) -> None:
 
 
 def require_nonnegative(name: str, value: object, *, positive: bool = False) -> None:
-    """Refuse an option that is no finite number of at least (or above) zero.
-
-    Args:
-        name: the option's name.
-        value: what was passed; None passes, as the default it stands for.
-        positive: whether zero is refused too.
-
-    Raises:
-        TypeError: if it is no number.
-        ValueError: if it is out of range.
-    """
+    """Refuse an option that is no finite number of at least, or above, zero; None is the default it stands for."""
     if value is None:
         return
     wants = "a finite number above 0" if positive else "a finite number of at least 0"
@@ -195,15 +123,6 @@ def require_nonnegative(name: str, value: object, *, positive: bool = False) -> 
 
 
 def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """Refuse an option that is not among its choices.
-
-    Args:
-        name: the option's name.
-        value: what was passed.
-        choices: what there is.
-
-    Raises:
-        ValueError: if it is none of them.
-    """
+    """Refuse an option that is not among its choices, with a ValueError."""
     if value not in choices:
         raise ValueError(f"{name}: got {value!r}, wants one of {', '.join(map(repr, choices))}")

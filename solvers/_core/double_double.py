@@ -129,22 +129,8 @@ def matvec(A: torch.Tensor, x: DD) -> DD:
 
 
 def residual(A: torch.Tensor, b: torch.Tensor, x: DD) -> tuple[DD, torch.Tensor]:
-    """Residual b − A x in double-double, over the whole range of float64.
-
-    Args:
-        A: matrices, (..., m, n), float32 or float64.
-        b: right-hand sides, (..., m).
-        x: iterates, (..., n), of the leading dimensions of A.
-
-    Returns:
-        r and an integer e, (...), with b − A x = r · 2^e and the terms of the largest magnitude near 1.
-
-    Error:
-        (n + 1)·2⁻¹⁰⁴ (|b| + |A||x|) an entry, with a floor of 2⁻⁹⁶⁸ of the largest term.
-
-    Cost:
-        About 40 float64 operations for each entry of A.
-    """
+    """Residuals b − A x = r · 2^e over the whole range of float64: r, and e, (...), for which the terms are near 1."""
+    # To (n + 1)·2⁻¹⁰⁴ (|b| + |A||x|) an entry, with a floor of 2⁻⁹⁶⁸ of the largest term.
     columns = exponent(A, -2)
     sizes = torch.where(x.hi == 0, -4000, exponent(x.hi.unsqueeze(-1), -1) + columns).amax(dim=-1)
     right = torch.where((b == 0).all(dim=-1), -4000, exponent(b, -1))

@@ -201,15 +201,7 @@ def _iterate_of(state: Any) -> torch.Tensor:
 def recheck(
     begun: Callable[[S, Held, torch.Tensor], S], holds: Callable[[S, torch.Tensor], torch.Tensor]
 ) -> Callable[[S], tuple[S, torch.Tensor]]:
-    """What holds a verdict of CONVERGED to the r of A, b and x; see the top of this file.
-
-    Args:
-        begun: (state, problem, x) → a state of the method that begins at x.
-        holds: (such a state, whether the iteration so far began at an x of its own size) → whether x is an answer.
-
-    Returns:
-        For `iterate`.
-    """
+    """What `iterate` calls `checked`: CONVERGED held to the r of A, b and x, as the top of this file has it."""
 
     def checked(state: S) -> tuple[S, torch.Tensor]:
         then, x = cast(Any, state).problem, cast(Any, state).x

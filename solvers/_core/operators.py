@@ -125,20 +125,7 @@ def is_operator(value: object) -> "TypeGuard[LinearOperator[Any]]":
 def validated_operator(
     A: "LinearOperator[Any]", b: object, x0: object
 ) -> tuple[Operator, torch.Tensor, torch.Tensor | None]:
-    """The arguments of a solve with an operator.
-
-    Args:
-        A: the operator, (m, n), real, float64, m >= n >= 1.
-        b: the right-hand side, a NumPy vector, (m,).
-        x0: the starting point, a NumPy vector, (n,), or None.
-
-    Returns:
-        The operator, b (1, m) and x0 (1, n).
-
-    Raises:
-        TypeError: if a dtype is not float64, or b or x0 is no NumPy array.
-        ValueError: if shapes do not fit, or an entry is NaN or inf.
-    """
+    """The arguments of a solve with an operator, (m, n), real, float64: it, b (1, m) and x0 (1, n); or an error."""
     if np.dtype(A.dtype) != np.float64:
         raise TypeError(f"A: got a LinearOperator of dtype {A.dtype}, wants float64")
     m, n = A.shape

@@ -29,14 +29,7 @@ def triangular_factor(A: torch.Tensor) -> torch.Tensor:
 
 
 def condition_of(R: torch.Tensor) -> torch.Tensor:
-    """κ of matrices with these triangular factors, their columns brought to comparable size: ‖R‖_F ‖R⁻¹‖_F.
-
-    Args:
-        R: upper triangular factors, (B, n, n); the strict lower triangle is not read.
-
-    Returns:
-        (B,); inf where a pivot is zero, the inverse overflows, or R is not finite.
-    """
+    """κ, (B,), of matrices with these triangular factors and columns of comparable size: ‖R‖_F ‖R⁻¹‖_F, or inf."""
     upper = R.triu()
     return _condition(upper / power_below(upper.abs().amax(dim=-2, keepdim=True)))
 
@@ -64,16 +57,7 @@ def rank_limit(m: int, n: int, dtype: torch.dtype) -> float:
 
 
 def deficient_factor(R: torch.Tensor, m: int, condition: torch.Tensor) -> torch.Tensor:
-    """Which matrices are rank-deficient, from a triangular factor and the condition of it.
-
-    Args:
-        R: upper triangular factors, (B, n, n); the strict lower triangle is not read.
-        m: rows of the matrices that were factored.
-        condition: what `condition_of` says of R, (B,).
-
-    Returns:
-        Booleans, (B,); a factor that overflowed is not called deficient.
-    """
+    """Which matrices of m rows are rank-deficient, (B,), by their R and its condition; not one that overflowed."""
     return beyond(R, condition, rank_limit(m, R.shape[-1], R.dtype))
 
 
@@ -90,17 +74,8 @@ def beyond(R: torch.Tensor, condition: torch.Tensor, limit: float) -> torch.Tens
 
 
 def judged(A: Matrix, result: LstsqResult, *, columnwise: bool = True) -> LstsqResult:
-    """A flat result with the condition of its matrices, and RANK_DEFICIENT where they are so; x is left as it is.
-
-    Args:
-        A: matrices, (B, m, n), m >= n; of an operator nothing is said.
-        result: what an iteration thought.
-        columnwise: whether the condition is that of A with columns of comparable size, or of A as it stands: what the
-            accuracy of a method depends on that keeps the units of the unknowns.
-
-    Returns:
-        The result.
-    """
+    """A flat result with the condition of its matrices, and RANK_DEFICIENT where they are so; x is left as it is."""
+    # Of an operator nothing is said. An accuracy that keeps the units of the unknowns depends on κ of A as it stands.
     if isinstance(A, Operator):
         return result
     scaled, e = scale_columns(A)

@@ -5,13 +5,11 @@ method works on a problem whose largest entry lies in [1/2, 1), reached by addin
 the same bits, the iterates have the same bits, and the answer is scaled back exactly (subnormal results are rounded).
 """
 
-from dataclasses import replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
 from solvers._core.operators import Matrix, Operator
-from solvers.result import LstsqResult
 
 _FAR = 4000
 """Beyond the exponent range of every product that is formed here."""
@@ -45,40 +43,9 @@ class Scaled(NamedTuple, Generic[M]):
         """x0, or zero where there is none, (B, n)."""
         return self.b.new_zeros(len(self.b), self.A.shape[-1]) if self.x0 is None else self.x0
 
-    def unscale(self, x: torch.Tensor) -> torch.Tensor:
-        """Iterates or solutions in the caller's units.
-
-        Args:
-            x: (..., B, n), in the scaled unknowns.
-
-        Returns:
-            x · 2^(right_exponent − matrix_exponent).
-        """
-        return ldexp(x, (self.right_exponent - self.matrix_exponent).unsqueeze(-1))
-
-    def restored(self, result: LstsqResult) -> LstsqResult:
-        """A result in the caller's units.
-
-        Args:
-            result: the flat result of the scaled problem.
-
-        Returns:
-            The same with x and trace scaled back.
-        """
-        trace = None if result.trace is None else self.unscale(torch.as_tensor(result.trace))
-        return replace(result, x=self.unscale(torch.as_tensor(result.x)), trace=trace)
-
 
 def exponent(values: torch.Tensor, dims: int | tuple[int, ...]) -> torch.Tensor:
-    """The power of two just above the largest magnitude along some dimensions.
-
-    Args:
-        values: finite, float32 or float64.
-        dims: the dimensions to reduce.
-
-    Returns:
-        e with 2^(e−1) <= max |values| < 2^e, int64; 0 where all are zero.
-    """
+    """The power of two just above the largest magnitude along some dimensions, int64; 0 where all are zero."""
     largest = values.abs().amax(dim=dims)
     return torch.frexp(largest.double())[1].to(torch.int64)
 
@@ -89,28 +56,13 @@ def power_below(sizes: torch.Tensor) -> torch.Tensor:
 
 
 def power_of_two(e: torch.Tensor) -> torch.Tensor:
-    """2^e, put together from its bits: `torch.ldexp` goes through a rounded power in float32.
-
-    Args:
-        e: integers from −1022 to 1023.
-
-    Returns:
-        Float64, exact.
-    """
+    """2^e from its bits, float64, e from −1022 to 1023: `torch.ldexp` goes through a rounded power in float32."""
     bits = (e.to(torch.int64) + 1023) << 52
     return bits.view(torch.float64)
 
 
 def ldexp(values: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-    """Scale by 2^e, exact wherever the result is a normal number, and rounded once where it is not.
-
-    Args:
-        values: float32 or float64.
-        e: integers, broadcast against `values`.
-
-    Returns:
-        Of the dtype of `values`; overflow gives inf.
-    """
+    """Values · 2^e, exact wherever the result is a normal number, rounded once where it is not, inf on overflow."""
     if not e.numel() or int(e.abs().amax()) <= _NORMAL:
         # One product rounds once, as the long way does: the bits of a problem do not depend on the batch around it.
         return (values.double() * power_of_two(e)).to(values.dtype)
@@ -122,16 +74,7 @@ def ldexp(values: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
 
 
 def scale(A: M, b: torch.Tensor, x0: torch.Tensor | None = None) -> Scaled[M]:
-    """Bring a batch of problems to entries of at most 1.
-
-    Args:
-        A: matrices, (B, m, n), or an operator.
-        b: right-hand sides, (B, m).
-        x0: starting points, (B, n), or None.
-
-    Returns:
-        The scaled problem. b and A x0 share one exponent, so that neither overflows beside the other.
-    """
+    """Problems, A (B, m, n), b (B, m) and x0 (B, n), brought to entries of at most 1; b and A x0 share one exponent."""
     unit: Any
     if isinstance(A, Operator):
         unit, e = A.scaled()
@@ -146,16 +89,8 @@ def scale(A: M, b: torch.Tensor, x0: torch.Tensor | None = None) -> Scaled[M]:
 def fitted(
     b: torch.Tensor, x: torch.Tensor | None, e: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-    """Bring b and x to entries of at most 1 by one power of two, so that neither b nor A x overflows.
-
-    Args:
-        b: right-hand sides, (B, m), in the caller's units.
-        x: unknowns, (B, n), of which x · 2^e are those of a matrix of size 1; or None.
-        e: integers, (B,).
-
-    Returns:
-        b · 2^(−f), x · 2^(e − f), and f, (B,).
-    """
+    """Give b · 2^(−f), x · 2^(e − f) and f, (B,), all entries at most 1."""
+    # x · 2^e are the unknowns of a matrix of size 1. One power of two for both, so that neither b nor A x overflows.
     f = torch.where((b == 0).all(dim=-1), -_FAR, exponent(b, -1))
     if x is not None:
         f = torch.maximum(f, torch.where((x == 0).all(dim=-1), -_FAR, exponent(x, -1) + e))
@@ -164,27 +99,13 @@ def fitted(
 
 
 def scale_columns(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bring every column to entries of at most 1.
-
-    Args:
-        A: matrices, (B, m, n).
-
-    Returns:
-        A · diag(2^(−e)), and e, (B, n).
-    """
+    """A · diag(2^(−e)), whose entries are at most 1, and e, (B, n)."""
     e = exponent(A, -2)
     return ldexp(A, -e.unsqueeze(-2)), e
 
 
 def ordinary(sizes: torch.Tensor) -> torch.Tensor:
-    """Which sizes leave room for products of three on either side of the exponent range.
-
-    Args:
-        sizes: at least 0, or inf or NaN, any shape.
-
-    Returns:
-        Booleans; false for 0.
-    """
+    """Which sizes leave room for products of three on either side of the exponent range; not 0, inf or NaN."""
     safe = torch.finfo(sizes.dtype).max ** 0.25
     # Written so that a NaN, from squares that overflowed, is not ordinary.
     within: torch.Tensor = (sizes < safe) & (sizes > 1 / safe)
@@ -203,18 +124,9 @@ def all_ordinary(sizes: torch.Tensor) -> bool:
 def out_of_range(
     size: torch.Tensor, least: torch.Tensor, residual: torch.Tensor, b: torch.Tensor, x: torch.Tensor
 ) -> torch.Tensor:
-    """Which problems plain arithmetic may not have solved, for their range alone.
-
-    Args:
-        size: ‖A‖_F as that arithmetic has it, (B,).
-        least: the smallest norm of a column, likewise.
-        residual: ‖b − A x‖, likewise; where it is of ordinary size b is not small.
-        b: right-hand sides, (B, m).
-        x: what it takes for solutions, (B, n).
-
-    Returns:
-        Booleans, (B,).
-    """
+    """Which problems, (B,), plain arithmetic may not have solved, for their range alone."""
+    # size is ‖A‖_F and least the smallest norm of a column, as that arithmetic has them; b is not small where its
+    # ‖b − A x‖, residual, is of ordinary size.
     right = b.abs().amax(dim=-1)
     fits = ordinary(residual) | ordinary(right) | (right == 0)
     return ~(ordinary(size) & ordinary(least) & fits & torch.isfinite(x).all(dim=-1))

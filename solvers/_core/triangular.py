@@ -55,18 +55,7 @@ def residual_norm(A: Matrix, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def back_substitute(R: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-    """Solve R x = c for upper triangular R, (B, n, n), whose strict lower triangle is not read.
-
-    Args:
-        R: triangular factors.
-        c: right-hand sides, (B, n).
-
-    Returns:
-        (B, n); inf or NaN where a pivot is zero.
-
-    Error:
-        (R + E) x = c with |E| <= n u |R|.
-    """
+    """Solve R x = c, (B, n), for upper R, whose lower triangle is not read; to |E| <= n u |R|, inf at a zero pivot."""
     x: torch.Tensor = torch.linalg.solve_triangular(R, c.unsqueeze(-1), upper=True).squeeze(-1)
     return x
 

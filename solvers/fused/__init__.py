@@ -28,11 +28,7 @@ MAX_ENTRIES = 1 << 15
 
 @functools.cache
 def module() -> Any:
-    """The compiled kernels.
-
-    Returns:
-        The module `precisionlab_kernels`, or None where it was not built.
-    """
+    """The compiled module `precisionlab_kernels`, or None where it was not built."""
     try:
         return import_module("precisionlab_kernels")
     except ImportError:
@@ -145,14 +141,7 @@ def chosen(backend: str, *tensors: torch.Tensor, **call: Any) -> bool:
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor as the kernels read it: contiguous, and outside any graph.
-
-    Args:
-        tensor: any float64 tensor.
-
-    Returns:
-        The same values; the same memory where that is contiguous.
-    """
+    """A tensor as the kernels read it: detached and contiguous, the same memory where that is so."""
     # resolve_neg and resolve_conj: a lazily negated view is contiguous, and holds the wrong sign.
     return tensor.detach().resolve_neg().contiguous()
 
@@ -162,38 +151,16 @@ LARGE = 1 << 20
 
 
 def fresh(like: torch.Tensor, *shape: int) -> torch.Tensor:
-    """Memory for a result, not cleared.
-
-    Args:
-        like: a float64 tensor where the result shall be.
-        *shape: the result's.
-
-    Returns:
-        A tensor of that shape. On the CPU a large one may lie where a result lay that is gone.
-    """
+    """Memory for a result of this shape, not cleared; on the CPU a large one may be that of a result that is gone."""
     if like.device.type == "cpu" and 8 * math.prod(shape) >= LARGE:
         return torch.utils.dlpack.from_dlpack(module().fresh(shape))
     return like.new_empty(shape)
 
 
-def threads() -> int:
-    """Threads that the kernels may start.
-
-    Returns:
-        What torch itself would use.
-    """
-    return torch.get_num_threads()
-
-
 def launch(kernel: str, *arguments: Any) -> None:
-    """Run a kernel where its tensors are: on the CPU, or queued on the stream that the caller is on.
-
-    Args:
-        kernel: the function of the module.
-        *arguments: its arguments but the last, a tensor first.
-    """
+    """Run a kernel where its arguments, a tensor first, are: on the CPU, or queued on the caller's stream."""
     if arguments[0].device.type == "cpu":
-        getattr(module(), kernel)(*arguments, threads())
+        getattr(module(), kernel)(*arguments, torch.get_num_threads())
         return
     stream = torch.cuda.current_stream(arguments[0].device).cuda_stream
     getattr(module(), f"device_{kernel}")(*map(_handed_over, arguments), stream)

@@ -31,23 +31,8 @@ def watched_chebyshev(
     steps: int,
     resumed: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Iterates of Chebyshev's method in the residual form, with what a stopping rule needs of them.
-
-    Args:
-        A: matrices, (B, m, n), float64.
-        b: right-hand sides, (B, m).
-        x0: where to go on from, (B, n).
-        theta: the middle of the spectrum of AᵀA, (B,).
-        delta: half its width, (B,).
-        direction: the last direction, (B, n).
-        rho: the last ρ, (B,).
-        steps: number of steps.
-        resumed: whether `direction` and `rho` come from an earlier call.
-
-    Returns:
-        The iterates, (steps + 1, B, n); ‖b − A x‖² and ‖Aᵀ(b − A x)‖² of all but the last, (steps, 2, B); and direction
-        and rho for the next call.
-    """
+    """Iterates, (steps + 1, B, n), ‖r‖² and ‖Aᵀr‖² of all but the last, (steps, 2, B); direction and ρ."""
+    # direction, (B, n), and rho, (B,), are those of an earlier call where it is resumed.
     out, norms = fresh(x0, steps + 1, *x0.shape), x0.new_empty(steps, 2, x0.shape[0])
     kept = plain(direction).clone(), plain(rho).clone()
     arguments = plain(A), plain(b), plain(x0), plain(theta), plain(delta)
@@ -102,19 +87,7 @@ class _Running(NamedTuple):
 def iterate_in_chunks(
     problem: Held, interval: Interval, x0: torch.Tensor, tolerance: float, *, max_iterations: int, record: bool
 ) -> LstsqResult:
-    """Iterate until the rules or the cap stop each problem, as `solvers._core.loop.iterate` does with single steps.
-
-    Args:
-        problem: the problems, float64 on the CPU.
-        interval: the spectra.
-        x0: starting points, (B, n), in the units of the problem.
-        tolerance: τ of R1 and R2.
-        max_iterations: the cap.
-        record: whether to keep the iterates.
-
-    Returns:
-        The result, flat, in the caller's units.
-    """
+    """As `solvers._core.loop.iterate`, from x0 (B, n) in the units of the problem; τ is that of R1 and R2."""
     x = x0.clone()
     place = torch.arange(len(x))
     status = torch.full_like(place, int(Status.MAX_ITERATIONS))

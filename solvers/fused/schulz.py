@@ -6,15 +6,7 @@ from solvers.fused import fresh, launch, plain
 
 
 def newton_schulz_step(A: torch.Tensor, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step, and how far it leads.
-
-    Args:
-        A: matrices, (B, m, n), float64.
-        X: approximate pseudo-inverses, (B, n, m).
-
-    Returns:
-        The next X, (B, n, m), and ‖I − X A‖_F of it, (B,).
-    """
+    """The X that follows, (B, n, m), and ‖I − X A‖_F of it, (B,); float64."""
     out, defect = fresh(X, *X.shape), X.new_empty(X.shape[0])
     launch("newton_schulz", plain(A), plain(X), out, defect)
     return out, defect

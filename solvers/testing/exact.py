@@ -102,15 +102,7 @@ class Known:
 
 
 def known(A: torch.Tensor, b: torch.Tensor) -> Known:
-    """Measure one problem.
-
-    Args:
-        A: matrix, (m, n), finite; of m < n the solution is that of least norm, and the rows must be independent.
-        b: right-hand side, (m,), finite.
-
-    Returns:
-        What is known of it.
-    """
+    """Measure a problem, A (m, n) and b (m,); of m < n the rows are independent, and x is that of least norm."""
     m, n = A.shape
     common = int(exponent(A, (0, 1)))
     columns = exponent(A, 0) if m >= n else torch.full((n,), common)

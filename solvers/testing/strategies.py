@@ -43,16 +43,7 @@ _ROWS = ((0, 1, 0, 1), (1, 1, 3, 1), (4, 1, 0, 3), (1, 3, 64, 0))
 
 
 def regions(max_rows: int, max_unknowns: int, min_rows: int = 1) -> tuple[Region, ...]:
-    """The regions of (m, n), few unknowns first: n = 1, to 5, to 12, beyond; m = n, to n + 3, to 3n, beyond.
-
-    Args:
-        max_rows: the largest m.
-        max_unknowns: the largest n.
-        min_rows: the least m.
-
-    Returns:
-        Those that hold a shape.
-    """
+    """The regions of (m, n) that hold a shape: n = 1, to 5, to 12, beyond; m = n, to n + 3, to 3n, beyond."""
     found = []
     for least, most in (*_UNKNOWNS, (_UNKNOWNS[-1][1] + 1, max_unknowns)):
         for rows in _ROWS:
@@ -173,15 +164,7 @@ class Draw:
         return _span(region.rows, n, self.min_rows, self.max_rows)
 
     def problem(self, pick: Pick, region: Region) -> GeneratedProblem:
-        """One problem, drawn until it is admitted.
-
-        Args:
-            pick: draws; at random.
-            region: of (m, n).
-
-        Returns:
-            A problem; after many attempts, the plainest one of that shape.
-        """
+        """One problem, drawn until it is admitted; after many attempts, the plainest one of that shape."""
         for _ in range(_ATTEMPTS):
             recipe = self.recipe(pick, region)
             problem = recipe.problem()
@@ -191,14 +174,7 @@ class Draw:
 
 
 def simpler(recipe: Recipe) -> Iterator[Recipe]:
-    """Recipes with one number closer to its simplest.
-
-    Args:
-        recipe: any.
-
-    Yields:
-        Candidates, the boldest first.
-    """
+    """Recipes with one number closer to its simplest, the boldest first."""
     least = {"n": 1, "m": recipe.n, "condition": 1.0}
     for name in ("n", "m", "condition", "residual", "grade", "columns", "matrix_exponent", "right_exponent", "seed"):
         value, low = getattr(recipe, name), least.get(name, 0)

@@ -57,7 +57,7 @@ def lacks(value):
     return missing
 
 
-INNER = ("solvers.fused.", "solvers.learned.", "solvers.testing.")
+INNER = ("solvers.fused", "solvers.learned.", "solvers.testing.")
 """Rooms whose functions are called from inside alone: a line says what each does. Their classes are a user's to see."""
 
 
