@@ -1,11 +1,13 @@
 """Fused or eager: who decides, and what is said where there is no choice."""
 
+import re
 import subprocess
 import sys
 import textwrap
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from solvers import fused
 
@@ -57,6 +59,31 @@ def test_what_the_kernels_take(kernels, tensor, options, said):
 def test_a_gradient_that_is_not_asked_for_is_no_obstacle(kernels):
     with torch.no_grad():
         assert fused.obstacle(torch.zeros(2, dtype=torch.float64, requires_grad=True)) is None
+
+
+def on_a_gpu(monkeypatch, *, cannot="", takes=()):
+    """A tensor that says that it is on a GPU, and what the module would say of that GPU."""
+    monkeypatch.setattr(fused, "_gpu_obstacle", lambda: cannot)
+    monkeypatch.setattr(fused, "_gpu_takes", lambda kernel, sizes, device: (kernel, sizes, device) in takes)
+    with FakeTensorMode():
+        return torch.empty(2, dtype=torch.float64, device="cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("cannot", "gpu", "said"),
+    [
+        ("no driver", ("solve_by_householder", 20, 5), "no driver"),
+        ("", None, "no CUDA kernel"),
+        ("", ("solve_by_householder", 20, 9), "does not take [20, 9] on cuda:1"),
+        ("", ("solve_by_householder", 20, 5), None),
+    ],
+)
+def test_what_a_gpu_does_not_take_goes_to_eager_code(kernels, monkeypatch, cannot, gpu, said):
+    tensor = on_a_gpu(monkeypatch, cannot=cannot, takes={("solve_by_householder", (20, 5), 1)})
+    assert fused.chosen("auto", tensor, gpu=gpu) == (said is None)
+    if said is not None:
+        with pytest.raises(RuntimeError, match=re.escape(said)):
+            fused.chosen("fused", tensor, gpu=gpu)
 
 
 def test_an_unknown_backend_is_refused():

@@ -330,6 +330,8 @@ MUTATIONS = [
             "if fwAD._current_level >= 0:",
         ),
         ("MAX_COLUMNS = 32", "MAX_COLUMNS = 33"),
+        ("return None if takes else", "return None if True else"),
+        ("tuple(map(int, sizes)), tensors[0].device.index", "tuple(map(int, sizes)), 0"),
     ),
     *changes(
         "kernels/include/precisionlab/householder.h",
