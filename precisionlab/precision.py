@@ -86,12 +86,8 @@ def check_device(device: str) -> None:
         raise ValueError(f"device: {device!r} is not available here ({reason})") from None
 
 
-def processor() -> str:
-    """The processor's own name, since its instruction set decides the order of summation.
-
-    Returns:
-        Such as "x86_64, AVX512".
-    """
+def _processor() -> str:
+    """The processor's name and instruction set, which decides the order of summation."""
     return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
@@ -114,7 +110,7 @@ def environment(device: str, *, processes: int = 1) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("precisionlab", "torch", "numpy", "scipy", "mpmath")},
         "platform": platform.system(),
-        "processor": processor(),
+        "processor": _processor(),
         "device": device,
         "accelerator": accelerator,
         "threads": torch.get_num_threads(),

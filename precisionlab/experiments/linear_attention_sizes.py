@@ -15,17 +15,7 @@ from precisionlab.training.adam import Adam
 from precisionlab.training.gauss_newton import GaussNewton
 
 
-def experiment(n: int, *, width: int, cost: str) -> Experiment:
-    """The experiment of one size.
-
-    Args:
-        n: Unknowns.
-        width: Of the model.
-        cost: What it takes.
-
-    Returns:
-        The experiment.
-    """
+def _experiment(n: int, *, width: int, cost: str) -> Experiment:
     return Experiment(
         name=f"linear-attention/explicit-gradient-{n}",
         cost=cost,
@@ -37,6 +27,6 @@ def experiment(n: int, *, width: int, cost: str) -> Experiment:
 
 
 EXPERIMENTS = (
-    experiment(10, width=26, cost="about 1 minute on one core"),
-    experiment(20, width=48, cost="12 to 18 minutes on one busy core"),
+    _experiment(10, width=26, cost="about 1 minute on one core"),
+    _experiment(20, width=48, cost="12 to 18 minutes on one busy core"),
 )

@@ -46,37 +46,14 @@ class LinearAttention:
         return LinearAttentionLayer(self, width)
 
 
-def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int) -> torch.Tensor:
-    """Each query against the sum over all tokens, in this order.
-
-    The scores first, (q kᵀ) v, is the same function and another algorithm: the iterates of
-    a learned Newton–Schulz step, (X A) X, then lose twice the digits, as normal equations do.
-
-    Args:
-        q: Queries, (B, h, Q, d); Q may be fewer than T.
-        k: Keys, (B, h, T, d).
-        v: Values, (B, h, T, d).
-        divisor: What the sum is divided by.
-
-    Returns:
-        (B, h, Q, d).
-    """
+def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int) -> torch.Tensor:
+    """Queries (B, h, Q, d) against the sum of keys and values (B, h, T, d) over all tokens."""
+    # In this order: by (q kᵀ) v the iterates of a learned Newton–Schulz step, (X A) X, lose twice the digits.
     return q @ (k.mT @ v / divisor)
 
 
-def attend_masked(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int, seen: torch.Tensor) -> torch.Tensor:
-    """Each query against the sum over the tokens that it sees.
-
-    Args:
-        q: Queries, (B, h, Q, d).
-        k: Keys, (B, h, T, d).
-        v: Values, (B, h, T, d).
-        divisor: What the sum is divided by.
-        seen: Which tokens each query sees, booleans, (Q, T).
-
-    Returns:
-        (B, h, Q, d).
-    """
+def _attend_masked(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, divisor: int, seen: torch.Tensor) -> torch.Tensor:
+    """The same over the tokens that each query sees, booleans (Q, T)."""
     return (q @ k.mT * seen) @ v / divisor
 
 
@@ -117,8 +94,8 @@ class LinearAttentionLayer(nn.Module):
         divisor = length if settings.normalise == "length" else 1
         if settings.causal:
             seen = visible(length, readers, causal=True, prefix=settings.prefix, device=tokens.device)
-            mixed = attend_masked(q[:, :, readers], k, v, divisor, seen)
+            mixed = _attend_masked(q[:, :, readers], k, v, divisor, seen)
         else:
-            mixed = attend(q[:, :, readers], k, v, divisor)
+            mixed = _attend(q[:, :, readers], k, v, divisor)
         y: torch.Tensor = self.out(mixed.transpose(1, 2).flatten(-2))
         return y

@@ -64,7 +64,7 @@ def headline(frame: pd.DataFrame) -> str:
         Of every learned model, or of every solver where none is learned.
     """
     rows = _most_precise(summary(frame))
-    learned = learned_solvers(frame)
+    learned = _learned_solvers(frame)
     told = rows[rows["solver"].isin([f"{name}, {ALONE}" for name in learned])] if learned else rows
     if len(told) == 1:
         return f"{_outcome(told.to_dict('records')[0])}."
@@ -87,7 +87,7 @@ def conclusion(frame: pd.DataFrame) -> str:
         Some sentences.
     """
     table = summary(frame)
-    sentences = [headline(frame), *(wrapper(frame, name) for name in learned_solvers(frame))]
+    sentences = [headline(frame), *(wrapper(frame, name) for name in _learned_solvers(frame))]
     for state, words in (("diverged", "Diverged"), ("some diverged", "Diverged on some problems")):
         names = [f"{row['solver']} ({row['dtype']})" for row in table[table["state"] == state].to_dict("records")]
         sentences += [f"{words}: {', '.join(names)}."] if names else []
@@ -169,15 +169,8 @@ def sections(frame: pd.DataFrame, *, caption: str) -> list[Figure | Table]:
     ]
 
 
-def learned_solvers(frame: pd.DataFrame) -> list[str]:
-    """The learned solvers, which stand beside the model alone.
-
-    Args:
-        frame: What `measure` returned.
-
-    Returns:
-        Their names.
-    """
+def _learned_solvers(frame: pd.DataFrame) -> list[str]:
+    """Names of the learned solvers, which stand beside their models alone."""
     names = list(dict.fromkeys(frame["solver"]))
     return [name for name in names if f"{name}, {ALONE}" in names]
 

@@ -149,7 +149,7 @@ def report(
     folder = Path(out)
     if (runs := _without_solver(entries)) is not None:
         return _trainings(runs, entries, folder, title)
-    subjects = distinct([subjects_of(entry, iterations) for entry in entries])
+    subjects = _distinct([subjects_of(entry, iterations) for entry in entries])
     shape = next((group[0].shape for group in subjects if group[0].shape), PAPER_SHAPE)
     chosen = _chosen(problems, shape)
     with math_flags():
@@ -166,7 +166,7 @@ def report(
     by_hand = f"  # from Python, with the objects {', '.join(objects)}" if objects else ""
     write_table(folder / RESULTS, frame)
     write_atomically(folder / ENVIRONMENT, json.dumps(measured_in, indent=2) + "\n")
-    return write_report(
+    return _write_report(
         frame,
         folder,
         title=title,
@@ -177,7 +177,7 @@ def report(
     )
 
 
-def write_report(
+def _write_report(
     frame: pd.DataFrame,
     out: Path,
     *,
@@ -187,20 +187,7 @@ def write_report(
     environment: Mapping[str, Any],
     command: str,
 ) -> Report:
-    """Write the page of what was measured.
-
-    Args:
-        frame: What `measure` returned.
-        out: The report's directory.
-        title: Heading of the page; None for its conclusion.
-        notes: What is said of the solvers.
-        problems: What was solved, one phrase.
-        environment: As it was while measuring.
-        command: What makes the report again.
-
-    Returns:
-        The report.
-    """
+    """Write the page of what was measured."""
     caption = f"Median and quartiles over {problems}. Reference: {REFERENCE}. The last iterate counts."
     said = iterates.conclusion(frame)
     how = "Error: mean over the unknowns of (x − x_ref)², one number per problem."
@@ -254,15 +241,8 @@ def subjects_of(entry: str | Path | Run | Solver, iterations: int) -> list[Subje
     )
 
 
-def distinct(groups: Sequence[Sequence[Subject]]) -> list[list[Subject]]:
-    """The subjects of each entry, with the seed in the name of those whose name another has, or their place.
-
-    Args:
-        groups: What `subjects_of` returned for each entry.
-
-    Returns:
-        As many, all names distinct.
-    """
+def _distinct(groups: Sequence[Sequence[Subject]]) -> list[list[Subject]]:
+    """The subjects of each entry, with the seed, or else the place, in every name that another has."""
     names = [group[0].name for group in groups]
     seeds = [(group[0].name, group[0].seed) for group in groups]
     result = []

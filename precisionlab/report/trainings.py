@@ -34,16 +34,8 @@ def curves(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[["run", "dtype", "row", "phase", "step", "mse"]]
 
 
-def ends(runs: Sequence[Run]) -> pd.DataFrame:
-    """Where they ended.
-
-    Args:
-        runs: Trained models.
-
-    Returns:
-        A row a run: run, what, parameters, dtype, test MSE, relative (to the mean square of the target), seconds and
-        ended.
-    """
+def _ends(runs: Sequence[Run]) -> pd.DataFrame:
+    """Where they ended: a row a run, the error also relative to the mean square of its target."""
     rows = []
     for name, run in zip(_names(runs), runs, strict=True):
         card, generator = run.card, torch.Generator().manual_seed(0)
@@ -80,7 +72,7 @@ def write_trainings(runs: Sequence[Run], out: Path, *, title: str | None, comman
     Returns:
         The page, and what `ends` returned.
     """
-    frame, table = curves(runs), ends(runs)
+    frame, table = curves(runs), _ends(runs)
     counts = ", ".join(sorted({f"{run.card.test_problems:,}" for run in runs}))
     formats = {"test MSE": ".1e", "relative": ".1e", "seconds": ".0f"}
     u2 = {f"u² of {dtype}": 2.0 ** (-106 if dtype == "float64" else -48) for dtype in sorted(set(frame["dtype"]))}

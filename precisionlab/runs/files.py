@@ -35,7 +35,7 @@ def write_atomically(path: Path, content: bytes | str, *, previous: Path | None 
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
@@ -52,15 +52,11 @@ def make_folder(folder: Path) -> None:
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
-        sync_folder(made.parent)
+        _sync_folder(made.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk.
-
-    Args:
-        folder: Which.
-    """
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

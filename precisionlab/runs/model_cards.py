@@ -56,17 +56,8 @@ Made again by `{command}`, from this configuration:
 """
 
 
-def render(run: Run, environment: dict[str, object], config: str) -> str:
-    """Write a model card.
-
-    Args:
-        run: The checkpoint.
-        environment: What it was trained with, as its ``environment.json`` says.
-        config: Its ``config.toml``.
-
-    Returns:
-        Markdown with front matter.
-    """
+def _render(run: Run, environment: dict[str, object], config: str) -> str:
+    """Write a model card."""
     card, model, versions = run.card, run.experiment.model, environment.get("versions", {})
     known = versions if isinstance(versions, dict) else {}
     return _TEMPLATE.format(
@@ -101,7 +92,7 @@ def written(folder: Path) -> str:
         Markdown with front matter.
     """
     environment, config = ((folder / name).read_text(encoding="utf-8") for name in (ENVIRONMENT, CONFIG))
-    return render(load(folder), json.loads(environment), config)
+    return _render(load(folder), json.loads(environment), config)
 
 
 def main() -> None:

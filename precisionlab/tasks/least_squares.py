@@ -126,38 +126,21 @@ class LeastSquares(FromPair):
             return (problem.A * to_unit[:, None, None]).to(dtype), problem.x.to(dtype)
         gaussian = torch.randn(batch, self.rows, self.n, dtype=torch.float64, generator=generator)
         U, s, Vh = torch.linalg.svd(gaussian, full_matrices=False)
-        drawn = extremes(s, self.condition) if self.spectrum == "extremes" else free(s, self.condition, generator)
+        drawn = _extremes(s, self.condition) if self.spectrum == "extremes" else _free(s, self.condition, generator)
         A = (U * drawn.unsqueeze(-2)) @ Vh
         count = round(self.gaussian * batch)
         A[:count] = gaussian[:count]
         return A.to(dtype), torch.randn(batch, self.n, dtype=dtype, generator=generator)
 
 
-def extremes(s: torch.Tensor, condition: float) -> torch.Tensor:
-    """Singular values mapped affinely so that the smallest is 1 and the largest κ.
-
-    Args:
-        s: Singular values, falling, (B, n), n >= 2.
-        condition: κ.
-
-    Returns:
-        (B, n).
-    """
+def _extremes(s: torch.Tensor, condition: float) -> torch.Tensor:
+    """Falling singular values (B, n), n >= 2, mapped affinely so that the smallest is 1 and the largest κ."""
     low, high = s[:, -1:], s[:, :1]
     return 1 + (condition - 1) * (s - low) / (high - low)
 
 
-def free(s: torch.Tensor, condition: float, generator: torch.Generator) -> torch.Tensor:
-    """Singular values drawn from [1/κ, 1], each for itself; both ends are among them.
-
-    Args:
-        s: Whose shape and device they are to have, (B, n).
-        condition: κ.
-        generator: Source of randomness.
-
-    Returns:
-        (B, n).
-    """
+def _free(s: torch.Tensor, condition: float, generator: torch.Generator) -> torch.Tensor:
+    """Singular values of the shape of s, each drawn for itself from [1/κ, 1]; both ends are among them."""
     u, which = torch.rand(2, *s.shape, dtype=s.dtype, generator=generator)
     even = condition**-u
     ends = 1 / condition + (1 - 1 / condition) * (1 - torch.cos(math.pi * u)) / 2

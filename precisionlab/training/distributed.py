@@ -17,12 +17,8 @@ from torch import distributed as dist
 T = TypeVar("T")
 
 
-def launched() -> bool:
-    """Whether torchrun started this process.
-
-    Returns:
-        True under torchrun.
-    """
+def _launched() -> bool:
+    """Whether torchrun started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
@@ -32,7 +28,7 @@ def first() -> bool:
     Returns:
         True for rank 0, and where there is one process.
     """
-    return not launched() or int(os.environ["RANK"]) == 0
+    return not _launched() or int(os.environ["RANK"]) == 0
 
 
 def size() -> int:
@@ -53,7 +49,7 @@ def own_device(device: str) -> str:
     Returns:
         The same, but for "cuda" under torchrun: each process of a machine then has a GPU of its own.
     """
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" and launched() else device
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" and _launched() else device
 
 
 @contextmanager
@@ -66,7 +62,7 @@ def joined(device: str) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    if not launched() or dist.is_initialized():
+    if not _launched() or dist.is_initialized():
         yield
         return
     own = torch.device(own_device(device))

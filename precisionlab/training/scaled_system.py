@@ -38,7 +38,7 @@ class ScaledSystem:
         self._residual = residual
         self._scaled = jacobian.div_(self._lengths)
         self._dual = len(residual) < len(lengths)
-        self._gram = upper_gram(self._scaled) if self._dual else self._scaled.mT @ self._scaled
+        self._gram = _upper_gram(self._scaled) if self._dual else self._scaled.mT @ self._scaled
         self._right = self._of(residual)
 
     @property
@@ -101,15 +101,8 @@ class ScaledSystem:
         return residual if self._dual else residual @ self._scaled
 
 
-def upper_gram(rows: torch.Tensor) -> torch.Tensor:
-    """M Mᵀ, of which only the upper triangle is computed but for blocks on the diagonal.
-
-    Args:
-        rows: M, (R, P).
-
-    Returns:
-        (R, R); zeros below the blocks.
-    """
+def _upper_gram(rows: torch.Tensor) -> torch.Tensor:
+    """M Mᵀ of rows M (R, P), of which only the upper triangle is computed but for blocks on the diagonal."""
     gram = rows.new_zeros(len(rows), len(rows))
     for start in range(0, len(rows), PANEL):
         gram[start : start + PANEL, start:] = rows[start : start + PANEL] @ rows[start:].mT

@@ -75,16 +75,7 @@ def _(
 
 
 def _toeplitz(weights: torch.Tensor, tokens: int, first: int) -> torch.Tensor:
-    """The filter as matrices, one a feature.
-
-    Args:
-        weights: (taps, w).
-        tokens: L.
-        first: the lag of the first tap.
-
-    Returns:
-        (w, L, L): entry (t, s) is weights[t − s − first], or 0 where there is none.
-    """
+    """The filter (taps, w) as matrices, one a feature: entry (t, s) is weights[t − s − first], or 0 beyond its ends."""
     place = torch.arange(tokens, device=weights.device)
     index = place[:, None] - place - first
     inside = (index >= 0) & (index < len(weights))
@@ -110,22 +101,10 @@ def gated_convolution_eager(
     return gate * (torch.einsum("wts,bsw->btw", _toeplitz(weights, u.shape[1], first), u) + bias)
 
 
-def gated_convolution_backward_eager(
+def _gated_convolution_backward_eager(
     dy: torch.Tensor, u: torch.Tensor, gate: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor, first: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The reference of the backward pass, which can itself be differentiated.
-
-    Args:
-        dy: gradient of the output, (B, L, w).
-        u: inputs, (B, L, w).
-        gate: (B, L, w).
-        weights: the filter, (taps, w).
-        bias: (w,).
-        first: the lag of the first tap.
-
-    Returns:
-        The gradients of u, gate, weights and bias.
-    """
+    """The reference of the backward pass, which can itself be differentiated."""
     matrices, dz, tokens = _toeplitz(weights, u.shape[1], first), dy * gate, u.shape[1]
     dgate = dy * (torch.einsum("wts,bsw->btw", matrices, u) + bias)
     du = torch.einsum("wts,btw->bsw", matrices, dz)
@@ -146,7 +125,7 @@ def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: torch
 
 def _backward(ctx: torch.autograd.function.FunctionCtx, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     # A gradient of the gradient is wanted where a graph is being built here: that is for eager code.
-    pass_back = gated_convolution_backward_eager if torch.is_grad_enabled() else gated_convolution_backward
+    pass_back = _gated_convolution_backward_eager if torch.is_grad_enabled() else gated_convolution_backward
     u, gate, weights, bias = ctx.saved_tensors  # type: ignore[attr-defined]
     return (*pass_back(dy, u, gate, weights, bias, ctx.first), None)  # type: ignore[attr-defined]
 
