@@ -26,7 +26,8 @@ LARGEST = {
     "equivariant-attention/newton-schulz": 1e9,
 }
 
-ONCE = {"equivariant-attention/end-to-end", "equivariant-attention/end-to-end-1e3"}
+BOUNDS = {f"equivariant-attention/end-to-end-{bound}": float(bound) for bound in ("1e3", "1e5", "1e7")}
+ONCE = {"equivariant-attention/end-to-end", *BOUNDS}
 """Applied once, they answer for the spectra that they were trained on and say MAX_ITERATIONS elsewhere."""
 
 UNKNOWNS = {name: 16 if name.endswith("-16") else 24 if "equivariant" in name else 5 for name in LARGEST}
@@ -50,17 +51,18 @@ def test_the_table_has_every_shipped_solver_but_softmax():
 
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (9, 2), (160, 40), (1000, 20)])
 @pytest.mark.parametrize("residual", [0.0, 1.0])
-def test_one_application_answers_as_qr_does_for_any_size(m, n, residual):
+@pytest.mark.parametrize("name", BOUNDS)
+def test_one_application_answers_as_qr_does_for_any_size(name, m, n, residual):
     problem = random_problem(
         m,
         n,
-        condition=1e3,
+        condition=BOUNDS[name] if n > 1 else 1.0,
         residual=residual if m > n else 0.0,
         batch=(40,),
         generator=torch.Generator().manual_seed(0),
     )
     exact = tuple(torch.as_tensor(part) for part in reference.solve_exact(problem.A, problem.b))
-    solver = precisionlab.load_solver("equivariant-attention/end-to-end-1e3")
+    solver = precisionlab.load_solver(name)
     learned, qr = (
         torch.as_tensor(errors.forward_error(each.solve(problem.A, problem.b).x, exact)).median()
         for each in (solver, solvers.get("qr"))

@@ -7,6 +7,7 @@ import mpmath
 import pytest
 import torch
 
+import precisionlab
 from precisionlab.inspect import spectral
 from precisionlab.inspect.spectral import Layer
 from precisionlab.models import EquivariantAttention, EquivariantStack, ModelConfig, Shape, build
@@ -14,6 +15,10 @@ from precisionlab.models import EquivariantAttention, EquivariantStack, ModelCon
 NEWTON_SCHULZ = Layer(m_a=0.0, m_x=2.0, aaa=0.0, aax=0.0, axx=-1.0, xxx=0.0)
 FIRST = Layer(m_a=2.0, m_x=0.0, aaa=-1.0, aax=0.0, axx=0.0, xxx=0.0)
 MIXED = Layer(m_a=0.01, m_x=2.1, aaa=0.02, aax=-0.03, axx=-1.1, xxx=0.01)
+
+SHIPPED = [(f"end-to-end-{bound}", 1 / (2 * float(bound)), 1.0) for bound in ("1e3", "1e5", "1e7")]
+SHIPPED.append(("end-to-end", 0.1761, 2.0976))
+"""Models, and the singular values of A, or of A/√N, that docs/end-to-end.md states a bound for."""
 
 
 def model_of(layers: list[Layer], n: int) -> EquivariantStack:
@@ -97,3 +102,16 @@ def test_another_model_is_refused() -> None:
         model.emit_mix[0] = 1.0
     with pytest.raises(ValueError, match="two channels"):
         spectral.layers_of(model)
+
+
+@pytest.mark.parametrize(("name", "low", "high"), SHIPPED)
+def test_what_is_stated_of_a_shipped_model_is_proved(name: str, low: float, high: float) -> None:
+    model = precisionlab.load(f"equivariant-attention/{name}").model
+    assert isinstance(model, EquivariantStack)
+    assert spectral.prove(spectral.layers_of(model), low, high).error <= 1e-16
+
+
+def test_a_shipped_model_is_proved_no_further_than_it_goes() -> None:
+    model = precisionlab.load("equivariant-attention/end-to-end-1e5").model
+    assert isinstance(model, EquivariantStack)
+    assert spectral.prove(spectral.layers_of(model), 1 / 2e6, 1.0).error > 0.5

@@ -65,6 +65,22 @@ def test_steps_are_quadratic_and_few() -> None:
         assert int(result.iterations.max()) <= doubling + math.log2(53) + 2
 
 
+@pytest.mark.parametrize(("condition", "most"), [(1e1, 9), (1e3, 15), (1e5, 22), (1e7, 29), (1e9, 37)])
+@pytest.mark.parametrize(("m", "n"), [(20, 2), (20, 5), (80, 20)])
+def test_acceleration_halves_the_steps_and_keeps_the_digits(m: int, n: int, condition: float, most: int) -> None:
+    problem = random_problem(m, n, condition=condition, batch=(50,), generator=torch.Generator().manual_seed(2))
+    plain = LearnedNewtonSchulz(true_step, refinement=None)
+    fast = LearnedNewtonSchulz(true_step, refinement=None, accelerate=True)
+    result = fast.solve(problem.A, problem.b)
+    assert bool((result.status == Status.CONVERGED).all())
+    assert int(result.iterations.max()) <= most
+    assert float(error_of(fast, problem).median()) <= 2 * float(error_of(plain, problem).median())
+
+
+def test_an_accelerated_solver_is_what_every_solver_is() -> None:
+    check_solver(LearnedNewtonSchulz(true_step, accelerate=True), max_condition=1e7, max_examples=100)
+
+
 @pytest.mark.parametrize("balance", [False, True])
 def test_a_spurious_cubic_term_is_what_breaks_it_and_balancing_what_delays_it(balance: bool) -> None:
     size = 2.0**-50
