@@ -10,6 +10,8 @@ needs a second layer: linear attention's own degree is three.
 Reference: Golub and Varga, Chebyshev semi-iterative methods, Numer. Math. 3 (1961).
 """
 
+from typing import ClassVar
+
 import torch
 
 from precisionlab.tasks.drawing import Rows, Unknowns, want_problem
@@ -77,6 +79,7 @@ class Chebyshev(FromPair):
 
     n: Unknowns = 5
     rows: Rows = 20
+    solver_class: ClassVar[type[LearnedChebyshev]] = LearnedChebyshev
 
     def __post_init__(self) -> None:
         want_problem(rows=self.rows, n=self.n)
@@ -85,11 +88,6 @@ class Chebyshev(FromPair):
     def summary(self) -> str:
         """What is asked for."""
         return f"the next iterate of Chebyshev's method (n = {self.n}, N = {self.rows})"
-
-    @property
-    def solver_class(self) -> type[LearnedChebyshev]:
-        """What a model of this task becomes."""
-        return LearnedChebyshev
 
     @property
     def control(self) -> Step:

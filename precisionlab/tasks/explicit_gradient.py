@@ -12,6 +12,7 @@ Reference: Liu et al., ICLR 2025, arXiv 2503.12295, section 4.
 """
 
 from functools import partial
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -74,6 +75,7 @@ class ExplicitGradient(FromPair):
     repeats: Repeats = 1
     active_rows: PositiveInt | None = None
     iterate_scale: PositiveFloat = 1.0
+    solver_class: ClassVar[type[LearnedGradient]] = LearnedGradient
 
     def __post_init__(self) -> None:
         want_problem(rows=self.rows, n=self.n, active_rows=self.active_rows)
@@ -82,11 +84,6 @@ class ExplicitGradient(FromPair):
     def summary(self) -> str:
         """What is asked for."""
         return f"the least-squares gradient Aᵀ(A x₀ − b)/N (n = {self.n}, N = {self.rows})"
-
-    @property
-    def solver_class(self) -> type[LearnedGradient]:
-        """What a model of this task becomes."""
-        return LearnedGradient
 
     @property
     def control(self) -> Step:

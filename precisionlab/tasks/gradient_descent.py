@@ -12,7 +12,7 @@ Where the iterate stands and how often the prompt is written: `layout`.
 Reference: Liu et al., ICLR 2025, arXiv 2503.12295, on k-step iterates (k = 4, η = 1/2).
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -93,6 +93,7 @@ class GradientDescent(FromPair):
     repeats: Repeats = 1
     active_rows: PositiveInt | None = None
     iterate_scale: PositiveFloat = 1.0
+    solver_class: ClassVar[type[LearnedIteration]] = LearnedIteration
 
     def __post_init__(self) -> None:
         want_problem(rows=self.rows, n=self.n, active_rows=self.active_rows)
@@ -102,11 +103,6 @@ class GradientDescent(FromPair):
         """What is asked for."""
         count = "1 step" if self.steps == 1 else f"{self.steps} steps"
         return f"the iterate after {count} of gradient descent (n = {self.n}, N = {self.rows})"
-
-    @property
-    def solver_class(self) -> type[LearnedIteration]:
-        """What a model of this task becomes."""
-        return LearnedIteration
 
     @property
     def control(self) -> Step:

@@ -9,7 +9,7 @@ settles to. Every token holds both iterates, so that one layer of linear attenti
 Reference: Polyak, Some methods of speeding up the convergence of iteration methods (1964).
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -81,6 +81,7 @@ class HeavyBall(FromPair):
     n: Unknowns = 5
     rows: Rows = 20
     condition: Annotated[float, Field(ge=1)] = 10.0
+    solver_class: ClassVar[type[LearnedMomentum]] = LearnedMomentum
 
     def __post_init__(self) -> None:
         want_problem(rows=self.rows, n=self.n)
@@ -90,11 +91,6 @@ class HeavyBall(FromPair):
         """What is asked for."""
         told = f"n = {self.n}, N = {self.rows}, κ = {self.condition:g}"
         return f"the next iterate of gradient descent with momentum ({told})"
-
-    @property
-    def solver_class(self) -> type[LearnedMomentum]:
-        """What a model of this task becomes."""
-        return LearnedMomentum
 
     @property
     def control(self) -> Step:

@@ -16,7 +16,7 @@ Reference: Liu et al., ICLR 2025, arXiv 2503.12295, on end-to-end Transformers, 
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -57,6 +57,7 @@ class LeastSquares(FromPair):
     spread: Annotated[float, Field(ge=0, lt=1)] = 0.0
     noise: Annotated[float, Field(ge=0)] = 0.0
     repeats: Repeats = 1
+    solver_class: ClassVar[type[LearnedDirect]] = LearnedDirect
 
     def __post_init__(self) -> None:
         want_problem(rows=self.rows, n=self.n)
@@ -71,11 +72,6 @@ class LeastSquares(FromPair):
         spread = {"geometric": "", "extremes": ", extremes fixed", "free": " at most"}[self.spectrum]
         drawn = "" if self.condition is None else f", κ = {self.condition:g}{spread}"
         return f"the least-squares solution (n = {self.n}, N = {self.rows}{drawn})"
-
-    @property
-    def solver_class(self) -> type[LearnedDirect]:
-        """What a model of this task becomes."""
-        return LearnedDirect
 
     @property
     def control(self) -> Step:

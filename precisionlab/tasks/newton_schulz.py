@@ -8,6 +8,8 @@ A, X ~ N(0, I): the step is a polynomial in A and X, and to know it anywhere is 
 Reference: Schulz (1933); Ben-Israel and Cohen, SIAM J. Numer. Anal. 3 (1966).
 """
 
+from typing import ClassVar
+
 import torch
 
 from precisionlab.tasks.drawing import Rows, Unknowns, want_problem
@@ -59,6 +61,7 @@ class NewtonSchulz(FromPair):
 
     n: Unknowns = 5
     rows: Rows = 20
+    solver_class: ClassVar[type[LearnedNewtonSchulz]] = LearnedNewtonSchulz
 
     def __post_init__(self) -> None:
         want_problem(rows=self.rows, n=self.n)
@@ -67,11 +70,6 @@ class NewtonSchulz(FromPair):
     def summary(self) -> str:
         """What is asked for."""
         return f"the Newton–Schulz step X (2I − A X) (n = {self.n}, N = {self.rows})"
-
-    @property
-    def solver_class(self) -> type[LearnedNewtonSchulz]:
-        """What a model of this task becomes."""
-        return LearnedNewtonSchulz
 
     @property
     def control(self) -> Step:
