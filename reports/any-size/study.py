@@ -5,8 +5,8 @@
 One set of weights serves every number of unknowns and rows. Trainings: each recipe from five seeds, timed, and the
 model end to end measured alone on fresh problems as the paper draws them. Solvers for κ up to a bound: problems of that
 very κ, 1 to 100 unknowns, up to 10,000 rows, solved by one application of the model, nothing refined. Newton–Schulz:
-X b as the model left it, refined, and its control. Errors are against solutions in double-double. A quarter of an hour
-on one core.
+X b as the model left it, plain and accelerated, refined, and its control. Errors are against solutions in
+double-double. A quarter of an hour on one core.
 """
 
 import time
@@ -23,7 +23,7 @@ from precisionlab import load_control, load_solver
 from precisionlab.inspect import spectral
 from precisionlab.precision import DTYPES
 from precisionlab.report import Content, Figure, Measured, Study, Table, Text
-from precisionlab.report.words import format_mse, format_ratio
+from precisionlab.report.words import format_mse, format_ratio, listed
 from precisionlab.tasks import LeastSquares
 from precisionlab.tasks.accuracy import exact
 from precisionlab.tasks.exact_least_squares import solve_exactly
@@ -36,13 +36,15 @@ RECIPES = (ENDS, f"{ROOM}/explicit-gradient", NEWTON)
 SEEDS = range(5)
 SAMPLERS = {"A ~ N(0, I)": LeastSquares(), "κ = 5": LeastSquares(condition=5.0, spectrum="extremes")}
 FRESH, AT_ONCE, SEED = 100_000, 10_000, 1219
+PARTS = ("alone", "accelerated", "refined", "control")
 BOUNDS = {f"{ENDS}-{name}": float(name) for name in ("1e3", "1e5", "1e7")}
-SHAPES = ((20, 1), (20, 2), (20, 5), (80, 20), (400, 100), (10_000, 5), (10_000, 100))
-"""Rows and unknowns."""
+SHAPES = ((20, 1), (20, 2), (20, 5), (80, 20), (400, 100), (10_000, 5))
+LARGEST = (10_000, 100)
+"""Rows and unknowns; the largest for the models that are applied once."""
 RESIDUALS = (0.0, 1.0)
 CONDITIONS = (1e1, 1e3, 1e5, 1e7, 1e9)
-NUMBERS = 2_000_000
-"""Entries of A in a cell, by which the number of its problems is chosen, at most 1,000 and at least 16."""
+NUMBERS = 1_000_000
+"""Entries of A in a cell, by which the number of its problems is chosen, at most 1,000 and at least 8."""
 
 
 def fresh(model: torch.nn.Module, count: int = FRESH) -> dict[str, float]:
@@ -73,7 +75,7 @@ def trainings() -> pd.DataFrame:
 
 def problems(m: int, n: int, condition: float, residual: float) -> LstsqProblem:
     """Of one kind; a single unknown has κ = 1."""
-    count = max(16, min(1000, NUMBERS // (m * n)))
+    count = max(8, min(1000, NUMBERS // (m * n)))
     generator = torch.Generator().manual_seed(SEED)
     kappa = condition if n > 1 else 1.0
     return random_problem(m, n, condition=kappa, residual=residual, batch=(count,), generator=generator)
@@ -89,6 +91,7 @@ def cell(subjects: dict[str, Any], m: int, n: int, condition: float, residual: f
         error = torch.as_tensor(errors.forward_error(result.x, (answer.hi, answer.lo))).double()
         row |= {f"{name}_median": float(error.quantile(0.5)), f"{name}_p95": float(error.quantile(0.95))}
         row[f"{name}_converged"] = int(torch.as_tensor(result.converged).sum())
+        row[f"{name}_applications"] = int(torch.as_tensor(result.iterations).max())
     return row
 
 
@@ -99,14 +102,20 @@ def bounded() -> pd.DataFrame:
         layers = spectral.layers_of(precisionlab.load(name).model)  # type: ignore[arg-type]
         proved = spectral.prove(layers, 1 / (2 * bound), 1.0).error
         facts = {"solver": name, "layers": len(layers) + 1, "proved": proved}
-        rows += [facts | cell({"alone": load_solver(name)}, *shape, bound, r) for shape in SHAPES for r in RESIDUALS]
+        shapes = product((*SHAPES, LARGEST), RESIDUALS)
+        rows += [facts | cell({"alone": load_solver(name)}, *shape, bound, r) for shape, r in shapes]
     return pd.DataFrame(rows)
 
 
 def schulz() -> pd.DataFrame:
-    """Newton–Schulz alone, refined, and its control."""
+    """Newton–Schulz alone, accelerated, refined, and its control."""
     run = precisionlab.load(NEWTON)
-    subjects = {"alone": load_solver(run, refinement=None), "refined": load_solver(run), "control": load_control(run)}
+    subjects = {
+        "alone": load_solver(run, refinement=None),
+        "accelerated": load_solver(run, refinement=None, accelerate=True),
+        "refined": load_solver(run),
+        "control": load_control(run),
+    }
     return pd.DataFrame([
         cell(subjects, *shape, condition, residual)
         for shape, condition, residual in product(SHAPES, CONDITIONS, RESIDUALS)
@@ -150,12 +159,22 @@ def by_bound(frame: pd.DataFrame) -> str:
 
 def newton(frame: pd.DataFrame) -> str:
     """The largest ratios of each part, and who converged."""
-    told = [f"{part} {format_ratio(ratios(frame, part).max())}" for part in ("alone", "refined", "control")]
+    told = [f"{part} {format_ratio(ratios(frame, part).max())}" for part in PARTS]
     left = int((frame["problems"] - frame["refined_converged"]).sum())
     return (
         f"Newton–Schulz with one set of weights, medians beside QR's at most: {', '.join(told)}; refined, "
         f"{'all' if left == 0 else f'all but {left}'} of {frame['problems'].sum():,} problems converged"
     )
+
+
+def applications(frame: pd.DataFrame) -> str:
+    """How often the step is applied until X b is at rest, plain and accelerated, by κ."""
+    most = frame.groupby("condition")[["alone_applications", "accelerated_applications"]].max()
+    told = [
+        f"{row.accelerated_applications} where the plain iteration takes {row.alone_applications} at κ = {kappa:.0e}"
+        for kappa, row in zip(most.index, most.itertuples(), strict=True)
+    ]
+    return f"Accelerated, Newton–Schulz applies the model {listed(told)}, at most."
 
 
 def page(trained: pd.DataFrame, frame: pd.DataFrame, table: pd.DataFrame) -> Content:
@@ -167,10 +186,9 @@ def page(trained: pd.DataFrame, frame: pd.DataFrame, table: pd.DataFrame) -> Con
             for n, m, r in zip(frame["n"], frame["m"], frame["residual"], strict=True)
         ],
     )
-    quantiles = {
-        f"{part}_{what}": ".1e" for part in ("qr", "alone", "refined", "control") for what in ("median", "p95")
-    }
+    quantiles = {f"{part}_{what}": ".1e" for part in ("qr", *PARTS) for what in ("median", "p95")}
     formats = quantiles | {"condition": ".0e", "residual": ".0f", "proved": ".1e", "m": ",", "problems": ","}
+    bounds, steps = ({name: how for name, how in formats.items() if name in part} for part in (frame, table))
     errors_of = {f"{told}, {name}": ".1e" for told, name in product(SAMPLERS, DTYPES)}
     return Content(
         title=headline(trained, frame),
@@ -189,7 +207,7 @@ def page(trained: pd.DataFrame, frame: pd.DataFrame, table: pd.DataFrame) -> Con
                 lines={"as QR": 1.0},
             ),
             Text(body=by_bound(frame)),
-            Table(frame=frame, title="Every κ and shape", formats=formats),
+            Table(frame=frame, title="Every κ and shape", formats=bounds),
             Table(
                 frame=trained,
                 title=by_recipe(trained),
@@ -197,13 +215,14 @@ def page(trained: pd.DataFrame, frame: pd.DataFrame, table: pd.DataFrame) -> Con
                 "alone; weights rounded to float32 where it says so.",
                 formats=errors_of | {"seconds": ".1f", "test_mse": ".1e"},
             ),
-            Table(frame=table, title=newton(table), formats=formats),
+            Text(body=applications(table)),
+            Table(frame=table, title=newton(table), formats=steps),
         ],
-        spread=f"{len(SEEDS)} seeds a recipe; one checkpoint a solver, 16 to 1,000 problems a cell",
+        spread=f"{len(SEEDS)} seeds a recipe; one checkpoint a solver, 8 to 1,000 problems a cell",
     )
 
 
-SETTINGS = {"shapes": SHAPES, "residuals": RESIDUALS, "seed": SEED, "entries": NUMBERS}
+SETTINGS = {"shapes": [*SHAPES, LARGEST], "residuals": RESIDUALS, "seed": SEED, "entries": NUMBERS}
 STUDY = Study(
     script=__file__,
     tables={

@@ -29,6 +29,7 @@ repetition, recipe, recipes, term = (
     load("self-term-plateau"),
 )
 jacobian, momentum, nist, schulz = load("jacobian-spectrum"), load("momentum"), load("nist"), load("newton-schulz")
+anywhere = load("any-size")
 ode, shifted, neighbours = load("ode"), load("out-of-distribution"), load("neighbours")
 
 
@@ -44,6 +45,20 @@ def once(alone: float, qr: float) -> pd.DataFrame:
         for problems, dtype, size in rows
         for name, mse in ((f"{ends.NAME}, alone", alone), (ends.QR, qr))
     ])
+
+
+def seeds(mse: float, seconds: float = 1.0) -> pd.DataFrame:
+    facts = dict.fromkeys((f"{told}, {dtype}" for told in anywhere.SAMPLERS for dtype in ("float64", "float32")), mse)
+    row = {"experiment": anywhere.ENDS, "seconds": seconds, "test_mse": mse, **facts}
+    return pd.DataFrame([{**row, "seed": seed} for seed in (0, 1)])
+
+
+def beside(error: float, *, left: int = 0, applications: int = 10) -> pd.DataFrame:
+    row = {"solver": "s", "condition": 1e3, "layers": 16, "proved": 1e-17, "problems": 8, "refined_converged": 8 - left}
+    row |= {f"qr_{what}": 1e-10 for what in ("median", "p95")}
+    for part in anywhere.PARTS:
+        row |= {f"{part}_median": error, f"{part}_p95": error, f"{part}_applications": applications}
+    return pd.DataFrame([row])
 
 
 def known(**errors: float) -> pd.DataFrame:
@@ -131,6 +146,41 @@ def closest(difference: float) -> pd.DataFrame:
 SENTENCES: dict[str, tuple[Any, Any, str, Any, str]] = {
     # the sentence, a frame, what it must say; another frame, what it must say of that
     "floors": (floors.title, table("floors", 1e-30), "22 of 22 trainings", table("floors", 1e-3), "0 of 22 trainings"),
+    "any size, seeds and bounds": (
+        lambda frame: anywhere.headline(seeds(float(frame["alone_median"][0]) ** 2), frame),
+        beside(1e-10),
+        "median errors are 1× those of QR",
+        beside(1e-9),
+        "median errors are 10× those of QR",
+    ),
+    "any size, by recipe": (
+        anywhere.by_recipe,
+        seeds(1e-30),
+        "1.0 s at most), test MSE 1.0e-30",
+        seeds(0.5, 99.0),
+        "99.0 s at most), test MSE 0.5",
+    ),
+    "any size, by bound": (
+        anywhere.by_bound,
+        beside(2e-10),
+        "95th percentiles 2× at most",
+        beside(1e-8),
+        "95th percentiles 100× at most",
+    ),
+    "any size, Newton–Schulz": (
+        anywhere.newton,
+        beside(1e-10),
+        "refined, all of 8 problems converged",
+        beside(1e-10, left=3),
+        "refined, all but 3 of 8 problems converged",
+    ),
+    "any size, applications": (
+        anywhere.applications,
+        beside(1e-10),
+        "10 where the plain iteration takes 10",
+        beside(1e-10, applications=40),
+        "40 where the plain iteration takes 40",
+    ),
     "no start above": (
         floors.above,
         table("floors", 1e-30),
