@@ -163,6 +163,18 @@ def test_condition_where_there_are_more_unknowns_than_rows(generator):
 
 
 @direct
+@pytest.mark.parametrize("tiny", [-300, -530, -800, -1000])
+def test_one_column_in_tiny_units_keeps_its_digits(name, backend, tiny, generator):
+    p = random_problem(8, 3, condition=10.0, residual=1.0, batch=(5,), generator=generator)
+    units = 2.0 ** torch.tensor([0.0, 0.0, tiny], dtype=torch.float64)
+    result = made(name, backend).solve(p.A * units, p.b)
+    plain = made(name, backend).solve(p.A, p.b)
+    assert bool(result.converged.all())
+    allowed = tolerance(8, 3, torch.float64, condition=10.0, power=2) * plain.x.norm(dim=-1)
+    assert bool(((result.x * units - plain.x).norm(dim=-1) <= allowed).all())
+
+
+@direct
 def test_a_result_warns_of_what_it_cannot_vouch_for(name, backend, generator):
     # The error keeps to c u (κ^p + κ² ‖r‖/(‖A‖ ‖x‖)) with the κ and ‖r‖ of the result, up to where that says nothing.
     solver = made(name, backend)

@@ -9,7 +9,7 @@ import torch
 
 import solvers
 from solvers import Promise, Status
-from solvers._core.rank import rank_limit
+from solvers._core.rank import condition_of, rank_limit
 
 from .cases import DIRECT
 
@@ -100,3 +100,11 @@ def test_all_solvers_say_the_same_of_rank(name, case):
         assert bool((said >= limit).all())
     elif Promise.COLUMNWISE in solver.promises:
         assert bool((said <= A.shape[-1] * limit / 100).all())
+
+
+@pytest.mark.parametrize("dtype", [F64, F32], ids=str)
+def test_the_condition_does_not_know_the_units_of_the_unknowns(dtype, generator):
+    R = torch.randn(8, 5, 5, dtype=dtype, generator=generator).triu()
+    units = 2.0 ** torch.tensor([0, 30, -30, 7, -50], dtype=dtype)
+    assert torch.equal(condition_of(R * units), condition_of(R))
+    assert bool((condition_of(R) < torch.linalg.cond(R * units)).all())
