@@ -64,18 +64,9 @@ def obstacle(
     differentiable: bool = False,
     gpu: tuple[Any, ...] | None = None,
 ) -> str | None:
-    """What keeps a call from the kernels.
-
-    Args:
-        *tensors: its arguments.
-        columns: columns of a problem.
-        entries: entries of a problem.
-        differentiable: whether the operation has a backward pass of its own.
-        gpu: the kernel's name in the module, and its sizes; None where there is none for a GPU.
-
-    Returns:
-        One line, or None where nothing does.
-    """
+    """What keeps a call from the kernels, in a line, or None."""
+    # columns and entries are those of a problem; differentiable: the operation has a backward pass of its own; gpu: the
+    # kernel's name in the module, and its sizes, or None where there is none for a GPU.
     reason = None
     if module() is None:
         reason = "the module precisionlab_kernels was not built"

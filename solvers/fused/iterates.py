@@ -14,19 +14,8 @@ from solvers.fused import fresh, launch, plain
 def gradient_descent(
     A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor, step_size: torch.Tensor, steps: int, gram: bool = False
 ) -> torch.Tensor:
-    """Iterates of gradient descent, min_x ‖b − A x‖₂.
-
-    Args:
-        A: matrices, (B, m, n), float64.
-        b: right-hand sides, (B, m).
-        x0: starting points, (B, n).
-        step_size: η of each problem, (B,).
-        steps: number of steps.
-        gram: whether to iterate with AᵀA: cheaper, and less accurate by a factor κ.
-
-    Returns:
-        The iterates, (steps + 1, B, n).
-    """
+    """Iterates of gradient descent, (steps + 1, B, n), from x0 (B, n), by the η of each problem, (B,); float64."""
+    # By AᵀA, with gram, it is cheaper, and less accurate by a factor κ.
     out = fresh(x0, steps + 1, *x0.shape)
     launch("gradient_descent", plain(A), plain(b), plain(x0), plain(step_size), out, steps, gram)
     return out
