@@ -19,11 +19,7 @@ from .load import REPORTS, load
 from .test_sentences import table
 
 STUDIES = {script.parent.name: load(script.parent.name) for script in sorted(REPORTS.glob("*/study.py"))}
-SAVED = [
-    name
-    for name, module in STUDIES.items()
-    if (module.STUDY.folder / "results.csv").exists() and name != "in-context"  # its training has changed
-]
+SAVED = [name for name, module in STUDIES.items() if (module.STUDY.folder / "results.csv").exists()]
 TRAINED = [name for name, module in STUDIES.items() if isinstance(module.STUDY.tables["results"], Trained)]
 jacobian_spectrum, ode, self_term_plateau, k_steps = map(
     load, ("jacobian-spectrum", "ode", "self-term-plateau", "k-steps")
