@@ -23,7 +23,10 @@ Line = tuple[str, str, str, str, str, str, str]
 
 def saved(page: str, table: str = "results") -> pd.DataFrame:
     """A table that a study saved."""
-    return read_table(FOLDER / page / f"{table}.csv")
+    path = FOLDER / page / f"{table}.csv"
+    if not path.exists():
+        raise ValueError(f"{path}: nothing is saved of it; run python reports/{page}/study.py")
+    return read_table(path)
 
 
 def span(values: pd.Series) -> str:

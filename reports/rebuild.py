@@ -24,8 +24,10 @@ def main() -> None:
         except ValueError as error:
             missing.append(str(error))
     write_index(FOLDER)
-    if not missing:
+    try:
         runpy.run_path(str(FOLDER / "readme.py"))["main"]()
+    except ValueError as error:
+        missing.append(f"README.md stays as it is: {error}")
     print(*missing, sep="\n", file=sys.stderr)
 
 
