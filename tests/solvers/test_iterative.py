@@ -10,10 +10,12 @@ from hypothesis import settings
 
 import solvers
 from solvers import Status, reference
+from solvers._core.loop import Held
+from solvers._core.triangular import matvec, norm, rmatvec
 from solvers.problems import random_problem
 
 from .cases import ITERATIVE
-from .tolerance import unit
+from .tolerance import tolerance, unit
 
 KRYLOV = ["cgls", "lsqr", "lsmr"]
 LARGEST = {"gradient-descent": 2.0, "chebyshev": 30.0}
@@ -247,3 +249,17 @@ def test_chebyshev_does_not_take_a_slow_beat_for_rest(seed):
     A, b = problem.A.float(), problem.b.float()
     statuses = held_to_its_constant(solvers.get("chebyshev"), A, b, lambda _, n: (10 * np.ones(n), 1000 * np.ones(n)))
     assert statuses == [Status.CONVERGED] * 2
+
+
+@pytest.mark.parametrize("name", KRYLOV)
+def test_the_sizes_of_a_recurrence_are_those_of_r_and_its_gradient(name, generator):
+    problem = random_problem(20, 6, condition=4.0, residual=1.0, batch=(10,), generator=generator)
+    solver = solvers.get(name)
+    state = solver._begun(*Held.of(problem.A, problem.b, None))
+    for _ in range(4):
+        state = solver._step(state)
+        r = state.problem.b - matvec(state.problem.A, state.x)
+        true = norm(r), norm(rmatvec(state.problem.A, r))
+        scale = state.problem.b_norm, state.problem.A_norm * state.problem.b_norm
+        for said, size, whole in zip(solver._sizes(state), true, scale, strict=True):
+            assert bool(((said - size).abs() <= tolerance(20, 6, torch.float64, condition=4.0) * whole).all())
