@@ -17,7 +17,8 @@ from precisionlab.tasks.task import Example, FromPair, task
 from solvers._core import double_double as dd
 from solvers._core.double_double import DD
 from solvers.learned.base import Step
-from solvers.learned.newton_schulz import LearnedNewtonSchulz, exact_step
+from solvers.learned.newton_schulz import LearnedNewtonSchulz
+from solvers.newton_schulz import exact_step
 
 TOKENS_AT_ONCE = 2**13
 """Tokens that a model is given at once as a solver's step: what it makes of them stays in the cache. Eight times as

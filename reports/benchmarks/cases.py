@@ -14,7 +14,7 @@ from precisionlab.report.report import PAPER_SHAPE, PROBLEMS, Problems, subjects
 from solvers import gradient_descent
 from solvers.fused.householder import solve_by_householder
 from solvers.fused.schulz import newton_schulz_step
-from solvers.newton_schulz import step_matrix
+from solvers.newton_schulz import exact_step
 
 U = torch.finfo(torch.float64).eps / 2
 MIXED = "forward and backward"
@@ -130,7 +130,7 @@ def schulz(batch: int, m: int, n: int) -> Case:
     X = A.mT / torch.linalg.matrix_norm(A)[:, None, None] ** 2
 
     def eager() -> tuple[torch.Tensor, ...]:
-        Y = step_matrix(X, A)
+        Y = exact_step(A, X)
         return Y, torch.linalg.matrix_norm(torch.eye(n, dtype=torch.float64) - Y @ A)
 
     return Case(

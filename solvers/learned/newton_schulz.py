@@ -6,10 +6,7 @@ Scaling: columns of A, and b, by powers of two to length about one: units of the
     model reads numbers of one size.
 Start: X₀ = Aᵀ/s with σ₁² <= s = ‖(AᵀA)²‖_F^½ <= n^¼ σ₁². The eigenvalues of X₀ A lie in (0, 1], whence the exact
     iteration converges for every A of full rank, 1 − λ being squared at each step. x = x0 + X (b − A x0).
-Acceleration: the extreme singular values are in hand, of the R that judges the rank. With [l, h] the spectrum of X A,
-    X is multiplied by c = 2/(l + h) before each step: the smallest grow fourfold, not twofold, in about log₂ κ steps.
-    An eigenvalue near 2 would be lost to rounding: c h stays below 2 − 2⁻¹⁰, and what is there grows again meanwhile.
-    X has converged when [l, h] has, if ‖I − X A‖_F is below ½.
+Acceleration: as in `solvers.newton_schulz`; the singular values are in hand, of the R that judges the rank.
 Stopping: the change of X is X' − X = (I − X A) X. X has converged when ‖I − X A‖_F is below ½ and has stopped falling
     by half a step: what is left is rounding. It has broken down when a norm that can only fall rises tenfold above √n.
 Refinement: as in `solvers.refinement`, with X for the factors of A: δx = X (f − Xᵀg), δr = d − Xᵀ(Aᵀd − g),
@@ -33,37 +30,15 @@ from solvers._core.loop import RUNNING, frobenius, merged, taken
 from solvers._core.scaling import exponent, ldexp
 from solvers._core.triangular import matvec, rmatvec
 from solvers.learned.base import LearnedSolver, Problem, State, factored
+from solvers.newton_schulz import Spectrum
 from solvers.refinement import Refining, refined, unrefined
 from solvers.result import Status
 from solvers.solver import Promise
 
 CONVERGED_DEFECT = 0.5
 BROKEN_DEFECT = 10.0
-_NEAR_TWO = 2.0**-10
 _FAR = 10_000
 """Beyond every exponent."""
-
-
-def exact_step(A: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
-    """The step as the formula has it, X (2I − A X), (..., n, m), in the dtype given."""
-    return 2 * X - (X @ A) @ X
-
-
-class Spectrum(NamedTuple):
-    """Bounds on the eigenvalues of X A, and how a step and a factor change them."""
-
-    low: torch.Tensor
-    high: torch.Tensor
-
-    def factor(self) -> torch.Tensor:
-        """What X is multiplied by before a step: the interval is then as much above 1 as below, if it may be."""
-        return torch.minimum(2 / (self.low + self.high), (2 - _NEAR_TWO) / self.high)
-
-    def stepped(self) -> "Spectrum":
-        """The bounds after one step with that factor, λ ↦ λ (2 − λ)."""
-        low, high = self.low * self.factor(), self.high * self.factor()
-        ends = low * (2 - low), high * (2 - high)
-        return Spectrum(torch.minimum(*ends), torch.where(high >= 1, 1.0, torch.maximum(*ends)))
 
 
 class _Growth(NamedTuple):
@@ -155,8 +130,7 @@ class LearnedNewtonSchulz(LearnedSolver):
         x = torch.where((rests & (s.age > 0))[:, None], s.x, s.problem.start + matvec(X, m.right))
         defect = torch.where(rests, m.defect, defect)
         spectrum = m.spectrum.stepped()
-        ends = (spectrum.low >= 1 - torch.finfo(X.dtype).eps) & (defect < CONVERGED_DEFECT)
-        grown = rests | ends if self.accelerate else rests
+        grown = rests | (self.accelerate & (spectrum.low >= 1 - torch.finfo(X.dtype).eps) & (defect < CONVERGED_DEFECT))
         refining = unrefined(x, A.shape[-2])
         return x, m._replace(X=X, spectrum=spectrum, defect=defect, grown=grown, refining=refining)
 

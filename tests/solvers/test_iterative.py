@@ -9,7 +9,7 @@ import torch
 from hypothesis import settings
 
 import solvers
-from solvers import Status, reference
+from solvers import Status, errors, reference
 from solvers._core.loop import Held
 from solvers._core.triangular import matvec, norm, rmatvec
 from solvers.problems import random_problem
@@ -263,3 +263,18 @@ def test_the_sizes_of_a_recurrence_are_those_of_r_and_its_gradient(name, generat
         scale = state.problem.b_norm, state.problem.A_norm * state.problem.b_norm
         for said, size, whole in zip(solver._sizes(state), true, scale, strict=True):
             assert bool(((said - size).abs() <= tolerance(20, 6, torch.float64, condition=4.0) * whole).all())
+
+
+@pytest.mark.parametrize("backend", ["eager", "fused"])
+@pytest.mark.parametrize("condition", [1e1, 1e3, 1e5, 1e7])
+def test_newton_schulz_accelerated_takes_half_the_steps(condition, backend):
+    problem = random_problem(40, 5, condition=condition, batch=(30,), generator=torch.Generator().manual_seed(0))
+    exact = tuple(map(torch.as_tensor, reference.solve_exact(problem.A, problem.b)))
+    plain, fast = (
+        solvers.get("newton-schulz", backend=backend, accelerate=accelerate).solve(problem.A, problem.b)
+        for accelerate in (False, True)
+    )
+    assert bool((fast.status == Status.CONVERGED).all())
+    assert int(fast.iterations.max()) <= 0.62 * int(plain.iterations.max())
+    errors_of = [errors.forward_error(result.x, exact).median() for result in (fast, plain)]
+    assert errors_of[0] <= 3 * errors_of[1] + 2.0**-52

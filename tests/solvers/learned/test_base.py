@@ -27,7 +27,8 @@ from solvers.learned.iterates import (
     exact_chebyshev,
     exact_solution,
 )
-from solvers.learned.newton_schulz import LearnedNewtonSchulz, exact_step
+from solvers.learned.newton_schulz import LearnedNewtonSchulz
+from solvers.newton_schulz import exact_step
 from solvers.problems import random_problem
 
 from ..tolerance import unit

@@ -25,6 +25,7 @@ SHIPPED = {name: (solvers.get(name), LARGEST.get(name, 1e8)) for name in solvers
     "gradient-descent, gram": (solvers.get("gradient-descent", form="gram"), 4.0),
     "gradient-descent, capped": (solvers.get("gradient-descent", max_iterations=300), 1e8),
     "chebyshev, capped": (solvers.get("chebyshev", max_iterations=300), 1e8),
+    "newton-schulz, accelerated": (solvers.get("newton-schulz", accelerate=True), 1e8),
     "lsqr, loose": (solvers.get("lsqr", tolerance=1e-6), 1e8),
     "refinement": (Refinement(), 1e8),
     "refinement of residuals": (Refinement(mode="residual"), 1e8),
