@@ -2,7 +2,7 @@
 
     python reports/rebuild.py
 
-A page is made by the ``study.py`` beside it; one of which nothing is saved is named at the end, and is not made.
+A page is made by the ``study.py`` beside it; one of which nothing is saved is named at the end, and the exit status is 1.
 """
 
 import runpy
@@ -28,7 +28,8 @@ def main() -> None:
         runpy.run_path(str(FOLDER / "readme.py"))["main"]()
     except ValueError as error:
         missing.append(f"README.md stays as it is: {error}")
-    print(*missing, sep="\n", file=sys.stderr)
+    if missing:
+        sys.exit("\n".join(missing))
 
 
 if __name__ == "__main__":
