@@ -2,7 +2,8 @@
 
     python reports/rebuild.py
 
-A page is made by the ``study.py`` beside it; one of which nothing is saved is named at the end, and the exit status is 1.
+A page is made by the ``study.py`` beside it. One of which nothing is saved is named at the end,
+and the exit status is then 1.
 """
 
 import runpy
