@@ -58,7 +58,7 @@ def test_one_application_answers_as_qr_does_for_any_size(name, m, n, residual):
         n,
         condition=BOUNDS[name] if n > 1 else 1.0,
         residual=residual if m > n else 0.0,
-        batch=(40,),
+        batch=(12,),
         generator=torch.Generator().manual_seed(0),
     )
     exact = tuple(torch.as_tensor(part) for part in reference.solve_exact(problem.A, problem.b))

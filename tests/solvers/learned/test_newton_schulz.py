@@ -78,7 +78,7 @@ def test_acceleration_halves_the_steps_and_keeps_the_digits(m: int, n: int, cond
 
 
 def test_an_accelerated_solver_is_what_every_solver_is() -> None:
-    check_solver(LearnedNewtonSchulz(true_step, accelerate=True), max_condition=1e7, max_examples=100)
+    check_solver(LearnedNewtonSchulz(true_step, accelerate=True), max_condition=1e7, max_examples=25)
 
 
 @pytest.mark.parametrize("balance", [False, True])
