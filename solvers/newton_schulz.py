@@ -52,9 +52,14 @@ class Spectrum(NamedTuple):
 
     def stepped(self) -> "Spectrum":
         """The bounds after one step with that factor, λ ↦ λ (2 − λ)."""
-        low, high = self.low * self.factor(), self.high * self.factor()
+        c = self.factor()
+        low, high = self.low * c, self.high * c
         ends = low * (2 - low), high * (2 - high)
         return Spectrum(torch.minimum(*ends), torch.where(high >= 1, 1.0, torch.maximum(*ends)))
+
+    def met(self, defect: torch.Tensor) -> torch.Tensor:
+        """Whether X A is the identity to rounding by these bounds, and ‖I − X A‖_F does not deny it."""
+        return (self.low >= 1 - torch.finfo(self.low.dtype).eps) & (defect < 0.5)
 
 
 class _State(NamedTuple):
@@ -158,12 +163,14 @@ def _step(s: _State, *, by_kernel: bool, accelerate: bool) -> _State:
     else:
         X = exact_step(A, X)
         defect = _defect(X, A)
-    spectrum = s.spectrum.stepped() if accelerate else s.spectrum
     X = torch.where(s.refining[:, None, None], s.X, X)
     defect = torch.where(s.refining, s.defect, defect)
     # Converged: below ½, and a quadratic step no longer even halves it.
     refining = s.refining | ((s.defect < 0.5) & (defect >= 0.5 * s.defect))
-    refining |= accelerate & (spectrum.low >= 1 - torch.finfo(X.dtype).eps) & (defect < 0.5)
+    spectrum = s.spectrum
+    if accelerate:
+        spectrum = spectrum.stepped()
+        refining = refining | spectrum.met(defect)
     base = torch.where(s.refining[:, None], s.x, s.offset)
     x = base + matvec(X, s.problem.b - matvec(s.problem.A, base))
     change = norm(x - s.x)

@@ -77,17 +77,9 @@ class Solver(ABC):
 
     @abstractmethod
     def _solve(self, A: torch.Tensor, b: torch.Tensor, x0: torch.Tensor | None, record: bool) -> LstsqResult:
-        """Solve a flat batch.
+        """Solve B >= 1 problems: A (B, m, n), b (B, m), x0 (B, n) or None; finite, of one dtype, not to be written to.
 
-        Args:
-            A: matrices, (B, m, n), B >= 1, finite, float32 or float64; not to be written to.
-            b: right-hand sides, (B, m), of the same dtype and device; not to be written to.
-            x0: starting points, (B, n), or None for the method's own; not to be written to.
-            record: whether to fill `trace`.
-
-        Returns:
-            Flat tensors: x (B, n), status (B,), iterations (B,), trace (T+1, B, n) or None; residual_norm and condition
-            (B,) where the method has them.
+        The answer is flat too: residual_norm, condition where the method has them, trace (T+1, B, n) with `record`.
         """
 
     def solve(self, A: Array, b: Array, *, x0: Array | None = None, record: bool = False) -> LstsqResult:

@@ -21,6 +21,7 @@ import precisionlab
 import solvers
 from precisionlab import load_control, load_solver
 from precisionlab.inspect import spectral
+from precisionlab.models import EquivariantStack
 from precisionlab.precision import DTYPES
 from precisionlab.report import Content, Figure, Measured, Study, Table, Text
 from precisionlab.report.words import format_mse, format_ratio, listed
@@ -99,7 +100,9 @@ def bounded() -> pd.DataFrame:
     """The solvers for κ up to a bound, alone, at that κ; what is proved of each stands with it."""
     rows = []
     for name, bound in BOUNDS.items():
-        layers = spectral.layers_of(precisionlab.load(name).model)  # type: ignore[arg-type]
+        model = precisionlab.load(name).model
+        assert isinstance(model, EquivariantStack)
+        layers = spectral.layers_of(model)
         proved = spectral.prove(layers, 1 / (2 * bound), 1.0).error
         facts = {"solver": name, "layers": len(layers) + 1, "proved": proved}
         shapes = product((*SHAPES, LARGEST), RESIDUALS)

@@ -129,8 +129,10 @@ class LearnedNewtonSchulz(LearnedSolver):
         X = torch.where(rests[:, None, None], m.X, X)
         x = torch.where((rests & (s.age > 0))[:, None], s.x, s.problem.start + matvec(X, m.right))
         defect = torch.where(rests, m.defect, defect)
-        spectrum = m.spectrum.stepped()
-        grown = rests | (self.accelerate & (spectrum.low >= 1 - torch.finfo(X.dtype).eps) & (defect < CONVERGED_DEFECT))
+        spectrum, grown = m.spectrum, rests
+        if self.accelerate:
+            spectrum = spectrum.stepped()
+            grown = rests | spectrum.met(defect)
         refining = unrefined(x, A.shape[-2])
         return x, m._replace(X=X, spectrum=spectrum, defect=defect, grown=grown, refining=refining)
 

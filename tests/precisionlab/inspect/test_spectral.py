@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import mpmath
 import pytest
@@ -16,9 +17,15 @@ NEWTON_SCHULZ = Layer(m_a=0.0, m_x=2.0, aaa=0.0, aax=0.0, axx=-1.0, xxx=0.0)
 FIRST = Layer(m_a=2.0, m_x=0.0, aaa=-1.0, aax=0.0, axx=0.0, xxx=0.0)
 MIXED = Layer(m_a=0.01, m_x=2.1, aaa=0.02, aax=-0.03, axx=-1.1, xxx=0.01)
 
-SHIPPED = [(f"end-to-end-{bound}", 1 / (2 * float(bound)), 1.0) for bound in ("1e3", "1e5", "1e7")]
-SHIPPED.append(("end-to-end", 0.1761, 2.0976))
-"""Models, and the singular values of A, or of A/√N, that docs/end-to-end.md states a bound for."""
+SHIPPED = [
+    ("end-to-end", 0.1761, 2.0976, 7.8e-19),
+    ("end-to-end-1e3", 1 / 2e3, 1.0, 2.8e-17),
+    ("end-to-end-1e5", 1 / 2e5, 1.0, 6.3e-22),
+    ("end-to-end-1e7", 1 / 2e7, 1.0, 2.5e-26),
+]
+"""Models, the singular values of A, or of A/√N, and the two digits of ε that docs/end-to-end.md states for them."""
+
+DOCUMENT = (Path(__file__).parents[3] / "docs/end-to-end.md").read_text("utf-8")
 
 
 def model_of(layers: list[Layer], n: int) -> EquivariantStack:
@@ -104,11 +111,15 @@ def test_another_model_is_refused() -> None:
         spectral.layers_of(model)
 
 
-@pytest.mark.parametrize(("name", "low", "high"), SHIPPED)
-def test_what_is_stated_of_a_shipped_model_is_proved(name: str, low: float, high: float) -> None:
+@pytest.mark.parametrize(("name", "low", "high", "stated"), SHIPPED)
+def test_what_is_stated_of_a_shipped_model_is_proved(name: str, low: float, high: float, stated: float) -> None:
     model = precisionlab.load(f"equivariant-attention/{name}").model
     assert isinstance(model, EquivariantStack)
-    assert spectral.prove(spectral.layers_of(model), low, high).error <= 1e-16
+    error = spectral.prove(spectral.layers_of(model), low, high).error
+    assert error <= 1e-16
+    assert f"{error:.1e}" == f"{stated:.1e}"
+    assert f"`equivariant-attention/{name}`" in DOCUMENT
+    assert f"| {stated:.1e} |" in DOCUMENT
 
 
 def test_a_shipped_model_is_proved_no_further_than_it_goes() -> None:
