@@ -31,6 +31,7 @@ class _State(NamedTuple):
     r: torch.Tensor
     s: torch.Tensor
     p: torch.Tensor
+    s_norm: torch.Tensor
     problem: Held
 
 
@@ -44,19 +45,19 @@ class CGLS(Krylov):
     def _begun(problem: Held, x: torch.Tensor) -> _State:
         r = problem.b - matvec(problem.A, x)
         s = rmatvec(problem.A, r)
-        return _State(x=x, r=r, s=s, p=s, problem=problem)
+        return _State(x=x, r=r, s=s, p=s, s_norm=norm(s), problem=problem)
 
     @staticmethod
     def _sizes(state: _State) -> tuple[torch.Tensor, torch.Tensor]:
-        return norm(state.r), norm(state.s)
+        return norm(state.r), state.s_norm
 
     @staticmethod
     def _step(s: _State) -> _State:
         A = s.problem.A
         q = matvec(A, s.p)
-        old = norm(s.s)
-        alpha = divide(old, norm(q)).square()[:, None]
+        alpha = divide(s.s_norm, norm(q)).square()[:, None]
         r = s.r - alpha * q
         gradient = rmatvec(A, r)
-        beta = divide(norm(gradient), old).square()[:, None]
-        return s._replace(x=s.x + alpha * s.p, r=r, s=gradient, p=gradient + beta * s.p)
+        size = norm(gradient)
+        beta = divide(size, s.s_norm).square()[:, None]
+        return s._replace(x=s.x + alpha * s.p, r=r, s=gradient, p=gradient + beta * s.p, s_norm=size)

@@ -14,8 +14,7 @@ Limiting accuracy: X A comes within c u κ of I, and refinement contracts by tha
     as it stands, X is A⁺ to no digit and no answer is vouched for: hence `condition_power` 2, and an `error_constant`
     by which such a κ leaves no digit even where it is n/2 times σ₁/σₙ.
 Stopping: an X has converged when ‖I − X A‖_F is below ½ and has stopped falling by half a step; x when a refinement
-    changes it by less than eps ‖x‖, or by no less than half as much as the one before, and the next correction is
-    within the limiting accuracy.
+    changes it by less than eps ‖x‖, or by no less than half as much as the one before.
 Rank: X converges to A⁺ whatever the rank, and ‖I − X A‖_F to √(n − rank). A deficient A is flagged; x = X b is then the
     minimum-norm solution for a zero x0. Full rank with u κ² >= 1 is a BREAKDOWN.
 
@@ -127,7 +126,7 @@ class NewtonSchulz(Solver):
             _verdict,
             max_iterations=self.max_iterations,
             record=record,
-            checked=recheck(_begun_again, _holds),
+            checked=recheck(_begun_again, lambda _, steady: steady),
         )
         result = problem.judged(A, result)
         status, condition = torch.as_tensor(result.status), torch.as_tensor(result.condition)
@@ -184,14 +183,6 @@ def _begun_again(s: _State, problem: Held, x: torch.Tensor) -> _State:
     """Refinement from x, in the units of the problem."""
     again = torch.full_like(s.change, float("inf"))
     return s._replace(x=x, problem=problem, change=again, settled=torch.zeros_like(s.settled))
-
-
-def _holds(s: _State, steady: torch.Tensor) -> torch.Tensor:
-    """Whether the next correction is within the limiting accuracy, with κ = ‖A‖_F ‖X‖_F."""
-    r = s.problem.b - matvec(s.problem.A, s.x)
-    kappa = s.problem.A_norm * frobenius(s.X)
-    limit = s.problem.noise * kappa * (norm(s.x) + divide(kappa * norm(r), s.problem.A_norm))
-    return steady & (norm(matvec(s.X, r)) <= limit)
 
 
 def _verdict(s: _State) -> torch.Tensor:

@@ -101,10 +101,8 @@ def _careful(A: torch.Tensor, b: torch.Tensor, backend: Backend) -> tuple[torch.
     """The same by columns scaled by powers of two, rows and columns sorted: x, what is deficient, and κ."""
     sizes = A.abs()
     rows, columns = sizes.amax(dim=-1), sizes.amax(dim=-2)
-    # A row of zeros is in place anywhere. Problems that are here for their range keep their order, and so the bits that
-    # any other scale gives them.
-    smallest = torch.where(rows == 0, torch.inf, rows).amin(dim=-1)
-    graded = (rows.amax(dim=-1) / _GRADED > smallest).unsqueeze(-1)
+    # Problems that are here for their range keep their order, and so the bits that any other scale gives them.
+    graded = rows.amax(dim=-1, keepdim=True) / _GRADED > rows.amin(dim=-1, keepdim=True)
     row, column = (
         torch.where(graded, size, 0.0).argsort(dim=-1, descending=True, stable=True) for size in (rows, columns)
     )

@@ -83,6 +83,9 @@ class Held(NamedTuple):
 
     def afresh(self, x: torch.Tensor) -> tuple["Held", torch.Tensor]:
         """The same problems in powers of two that fit x, and x in them."""
+        if bool((self.b_norm >= 0.5).all()):
+            # b is whole as it is: it was a large x0 that made it small.
+            return self._replace(start_norm=norm(x)), x
         b, x, right = cast(tuple[torch.Tensor, ...], fitted(self.given, x, self.right_exponent))
         return self._replace(b=b, b_norm=norm(b), right_exponent=right, start_norm=norm(x)), x
 
@@ -138,8 +141,8 @@ def iterate(
         verdict: state → a `Status` value or RUNNING for each problem, (B,), integer.
         max_iterations: the cap.
         record: whether to keep the iterates.
-        checked: for the problems said to have CONVERGED, state → a state that begins afresh at x, and the verdict on
-            it; see `recheck`.
+        checked: for the problems said to have CONVERGED, state → a state that begins afresh at x, and whether they
+            have; see `recheck`.
 
     Returns:
         The result, flat.
@@ -155,16 +158,16 @@ def iterate(
         if bool(done.any()):
             claimed = torch.nonzero(ruling == int(Status.CONVERGED)).squeeze(-1)
             if checked is not None and len(claimed):
-                part, ruling[claimed] = checked(taken(state, claimed))
-                done = ruling != RUNNING
-                if not bool(done.all()):
-                    state = merged(state, claimed, part)
+                begun, holds = checked(taken(state, claimed))
+                again = torch.nonzero(~holds).squeeze(-1)
+                if len(again):
+                    state, done[claimed[again]] = merged(state, claimed[again], taken(begun, again)), False
             ended = active[done]
             x[ended], status[ended], iterations[ended] = _iterate_of(state)[done], ruling[done], k
-            active = active[~done]
-            if not len(active):
+            running = torch.nonzero(~done).squeeze(-1)
+            if not len(running):
                 break
-            state = taken(state, ~done)
+            active, state = active[running], taken(state, running)
         if k == max_iterations:
             x[active], iterations[active] = _iterate_of(state), k
             break
@@ -183,9 +186,9 @@ def _mapped(function: Callable[..., Any], *parts: Any) -> Any:
     return parts[0] if isinstance(parts[0], Operator) else function(*parts)
 
 
-def taken(state: S, chosen: torch.Tensor) -> S:
-    """The state of some of the problems, by mask or index."""
-    return cast(S, _mapped(lambda part: part[chosen], state))
+def taken(state: S, where: torch.Tensor) -> S:
+    """The state of some of the problems, by index."""
+    return cast(S, _mapped(lambda part: part.index_select(0, where), state))
 
 
 def merged(state: S, where: torch.Tensor, part: S) -> S:
@@ -207,7 +210,7 @@ def recheck(
         then, x = cast(Any, state).problem, cast(Any, state).x
         steady = then.start_norm <= _GROWN * norm(x)
         state = begun(state, *then.afresh(x))
-        return state, ruled(holds(state, steady))
+        return state, holds(state, steady)
 
     return checked
 
@@ -220,10 +223,8 @@ def watched(x: torch.Tensor, kept: torch.Tensor, age: torch.Tensor) -> tuple[tor
 
 def ruled(met: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
     """A verdict, (B,): CONVERGED where a rule is met, BREAKDOWN where one of the values is not finite."""
-    verdict = torch.where(met, int(Status.CONVERGED), RUNNING)
-    for value in values:
-        verdict = torch.where(torch.isfinite(value), verdict, int(Status.BREAKDOWN))
-    return verdict
+    finite = torch.isfinite(torch.stack(values)).all(dim=0)
+    return torch.where(met, int(Status.CONVERGED), RUNNING).masked_fill(~finite, int(Status.BREAKDOWN))
 
 
 def frobenius(A: Matrix) -> torch.Tensor:

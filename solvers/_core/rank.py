@@ -13,6 +13,7 @@ Reference: Golub and Van Loan, Matrix Computations, 4th ed. (2013), section 5.4.
 Canad. Math. Bull. 9 (1966).
 """
 
+import math
 from dataclasses import replace
 
 import torch
@@ -78,11 +79,11 @@ def judged(A: Matrix, result: LstsqResult, *, columnwise: bool = True) -> LstsqR
     # Of an operator nothing is said. An accuracy that keeps the units of the unknowns depends on κ of A as it stands.
     if isinstance(A, Operator):
         return result
-    scaled, e = scale_columns(A)
-    R = torch.geqrf(scaled)[0][:, : A.shape[-1], :].triu()
-    condition = condition_of(R)
-    bad = deficient_factor(R, A.shape[-2], condition)
-    status = torch.where(bad, int(Status.RANK_DEFICIENT), torch.as_tensor(result.status))
-    if not columnwise:
-        condition = standing_condition(R, e)
+    (scaled, e), (m, n) = scale_columns(A), A.shape[-2:]
+    R = torch.geqrf(scaled)[0][:, :n, :].triu()
+    condition = condition_of(R) if columnwise else standing_condition(R, e)
+    # Columns of comparable size cannot make κ more than 2 √(m n) times as large.
+    plain = columnwise or bool((2 * math.sqrt(m * n) * condition < rank_limit(m, n, A.dtype)).all())
+    bad = deficient_factor(R, m, condition if plain else condition_of(R))
+    status = torch.as_tensor(result.status).masked_fill(bad, int(Status.RANK_DEFICIENT))
     return replace(result, status=status, condition=condition)

@@ -46,8 +46,12 @@ class Scaled(NamedTuple, Generic[M]):
 
 def exponent(values: torch.Tensor, dims: int | tuple[int, ...]) -> torch.Tensor:
     """The power of two just above the largest magnitude along some dimensions, int64; 0 where all are zero."""
-    largest = values.abs().amax(dim=dims)
-    return torch.frexp(largest.double())[1].to(torch.int64)
+    return _exponent(values.abs().amax(dim=dims))
+
+
+def _exponent(largest: torch.Tensor, *, of_zero: int = 0) -> torch.Tensor:
+    e = torch.frexp(largest.double())[1].to(torch.int64)
+    return e.masked_fill(largest == 0, of_zero) if of_zero else e
 
 
 def power_below(sizes: torch.Tensor) -> torch.Tensor:
@@ -91,10 +95,10 @@ def fitted(
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """Give b · 2^(−f), x · 2^(e − f) and f, (B,), all entries at most 1."""
     # x · 2^e are the unknowns of a matrix of size 1. One power of two for both, so that neither b nor A x overflows.
-    f = torch.where((b == 0).all(dim=-1), -_FAR, exponent(b, -1))
+    f = _exponent(b.abs().amax(dim=-1), of_zero=-_FAR)
     if x is not None:
-        f = torch.maximum(f, torch.where((x == 0).all(dim=-1), -_FAR, exponent(x, -1) + e))
-    f = torch.where(f <= -_FAR, 0, f)
+        f = torch.maximum(f, _exponent(x.abs().amax(dim=-1), of_zero=-2 * _FAR) + e)
+    f = f.masked_fill(f <= -_FAR, 0)
     return ldexp(b, -f[:, None]), None if x is None else ldexp(x, (e - f)[:, None]), f
 
 

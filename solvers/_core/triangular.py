@@ -68,5 +68,4 @@ def forward_substitute(R: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
 
 def divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Quotient a / b, and 0 where b is 0: the Krylov space has ended, and there is no further direction."""
-    empty = b == 0
-    return torch.where(empty, 0.0, a / torch.where(empty, 1.0, b))
+    return (a / b).masked_fill(b == 0, 0.0)

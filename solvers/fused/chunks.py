@@ -116,7 +116,7 @@ def iterate_in_chunks(
         x[running.place] = _picked(iterates, at)
         status[running.place[done]] = _picked(ruling, at)[done]
         iterations[running.place[done]] = judged + last[done]
-        running = taken(following, ~done)
+        running = taken(following, torch.nonzero(~done).squeeze(-1))
         judged, chunk = judged + steps, min(2 * chunk, LAST_CHUNK)
     kept = torch.cat(trace)[: int(iterations.max()) + 1] if trace else x[None] if record else None
     kept = None if kept is None else problem.restored(kept)

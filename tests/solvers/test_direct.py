@@ -202,3 +202,33 @@ def test_x_that_is_not_finite_has_an_infinite_residual(name, generator):
     assert torch.isinf(result.residual_norm).tolist() == [False, True]
     empty = solvers.get(name).solve(torch.zeros(2, 0, 3, 2), torch.zeros(2, 0, 3))
     assert empty.residual_norm.shape == empty.condition.shape == (2, 0)
+
+
+@DTYPES
+def test_svd_leaves_out_what_the_rule_of_rank_calls_rounding(dtype):
+    # LAPACK's own cut-off is eps, whatever the shape.
+    A = torch.zeros(2, 8, dtype=dtype)
+    A[0, 0], A[1, 1] = 1.0, 3 * torch.finfo(dtype).eps
+    result = solvers.get("svd").solve(A, torch.ones(2, dtype=dtype))
+    assert int(result.status) == Status.RANK_DEFICIENT
+    assert result.x.tolist() == [1.0] + [0.0] * 7
+
+
+@DTYPES
+def test_svd_measures_the_least_norm_in_the_units_of_the_unknowns(dtype):
+    A = torch.tensor([[1.0, 2.0**10]] * 3, dtype=dtype)
+    result = solvers.get("svd").solve(A, torch.ones(3, dtype=dtype))
+    assert int(result.status) == Status.RANK_DEFICIENT
+    expected = torch.tensor([1.0, 2.0**10], dtype=dtype) / (1 + 2.0**20)
+    torch.testing.assert_close(result.x, expected, rtol=tolerance(3, 2, dtype), atol=0.0)
+
+
+@DTYPES
+@pytest.mark.parametrize("n", range(2, 9))
+def test_a_zero_among_singular_values_has_no_sign(n, dtype, generator):
+    # LAPACK gives -0 for some: κ is then no less infinite.
+    A = torch.randn(20, n - 1, n, dtype=dtype, generator=generator)
+    A[:, 0] = 0.0
+    result = solvers.get("svd").solve(A, torch.ones(20, n - 1, dtype=dtype))
+    assert (result.status == Status.RANK_DEFICIENT).all()
+    assert (result.condition * n * torch.finfo(dtype).eps >= 1).all()

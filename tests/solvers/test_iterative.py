@@ -251,6 +251,24 @@ def test_chebyshev_does_not_take_a_slow_beat_for_rest(seed):
     assert statuses == [Status.CONVERGED] * 2
 
 
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_chebyshev_waits_a_whole_beat_before_it_rests(backend):
+    # ‖g‖ beats with a period of about κ steps: whoever rests after 30 of them loses a digit at κ = 100.
+    problem = random_problem(12, 4, condition=100.0, batch=(256,), generator=torch.Generator().manual_seed(3))
+    result = solvers.get("chebyshev", backend=backend).solve(problem.A, problem.b)
+    error = norm(result.x - problem.x) / norm(problem.x)
+    assert float(error.max()) <= tolerance(12, 4, torch.float64, condition=100.0)
+
+
+@pytest.mark.parametrize("form", ["residual", "gram"])
+def test_gradient_descent_steps_by_the_genuine_singular_values(form):
+    A = torch.diag(torch.tensor([2.0, 1.0, 1e-17], dtype=torch.float64))
+    x = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+    trace = solvers.get("gradient-descent", form=form, max_iterations=1).solve(A, A @ x, record=True).trace
+    eta = 2 / (2.0**2 + 1.0**2)
+    torch.testing.assert_close(trace[1][:2], eta * torch.tensor([4.0, 1.0], dtype=torch.float64))
+
+
 @pytest.mark.parametrize("name", KRYLOV)
 def test_the_sizes_of_a_recurrence_are_those_of_r_and_its_gradient(name, generator):
     problem = random_problem(20, 6, condition=4.0, residual=1.0, batch=(10,), generator=generator)

@@ -144,6 +144,20 @@ def test_overflow_is_a_breakdown_and_harms_no_neighbour(name, generator):
     assert torch.equal(result.x[[0, 2]], plain.x[[0, 2]])
 
 
+def test_an_x_that_is_no_number_is_told_whatever_its_solver_says():
+    class Wrong(Solver):
+        name = "wrong"
+
+        def _solve(self, A, b, x0, record):
+            zero = torch.zeros(len(A), dtype=torch.int64)
+            x = torch.full_like(A[:, 0], float("nan"))
+            return LstsqResult(x=x, status=zero, iterations=zero, residual_norm=torch.zeros_like(b[:, 0]))
+
+    result = Wrong().solve(torch.eye(3, 2), torch.ones(3))
+    assert int(result.status) == Status.BREAKDOWN
+    assert float(result.residual_norm) == float("inf")
+
+
 @pytest.mark.parametrize("name", [case.name for case in CASES if case.name not in DIRECT])
 def test_the_cap_is_a_status(name, generator):
     problem = random_problem(8, 4, condition=8.0, batch=(2,), generator=generator)

@@ -119,6 +119,18 @@ def test_the_step_is_given_matrices_of_one_size() -> None:
     assert torch.equal(solved.x, plain.x)
 
 
+def test_the_step_is_given_columns_of_length_one() -> None:
+    lengths = []
+
+    def watched(A: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+        lengths.extend(torch.linalg.vector_norm(A, dim=-2).flatten().tolist())
+        return true_step(A, X)
+
+    A = torch.ones(400, 3, dtype=torch.float64) + torch.eye(400, 3, dtype=torch.float64)
+    LearnedNewtonSchulz(watched, balance=False).solve(A, A.sum(dim=-1))
+    assert 2**-0.5 - 1e-9 <= min(lengths) <= max(lengths) <= 2**0.5 + 1e-9
+
+
 @settings(deadline=None)
 @given(exponents=st.lists(st.integers(-300, 300), min_size=4, max_size=4), scale=st.integers(-300, 300))
 def test_units_change_nothing(exponents: list[int], scale: int) -> None:
