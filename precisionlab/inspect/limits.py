@@ -19,6 +19,7 @@ from functools import cache
 from math import factorial
 
 import mpmath
+import torch
 
 Dual = tuple[Fraction, Fraction]
 """A number and its derivative."""
@@ -94,6 +95,58 @@ def mean_square(moments: list[Fraction], degree: int) -> Fraction:
             for j in range(i, size):  # symmetric: what is above the diagonal is enough
                 H[i][j] -= share * H[k][j]
     return H[-1][-1]
+
+
+def mean_square_of(eigenvalues: torch.Tensor, degree: int) -> float:
+    """`mean_square` of a sample: of a distribution of bounded spectrum it is the limit, up to sampling.
+
+    Args:
+        eigenvalues: of AᵀA, any shape, float64.
+        degree: D.
+
+    Returns:
+        1/Σ_{k<=D} p_k(0)², p_k by their recurrence, each from its own values.
+    """
+    points = eigenvalues.double().flatten()
+    before, p = torch.zeros_like(points), torch.ones_like(points)
+    before_zero, zero, total, size = 0.0, 1.0, 1.0, 0.0
+    for _ in range(degree):
+        centre = (points * p * p).mean().item()
+        q, at_zero = (points - centre) * p - size * before, -centre * zero - size * before_zero
+        size = q.square().mean().sqrt().item()
+        before, p, before_zero, zero = p, q / size, zero, at_zero / size
+        total += zero**2
+    return 1 / total
+
+
+def gauss(moments: list[Fraction], digits: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
+    """Nodes and weights with which a mean of a polynomial over the measure is a finite sum.
+
+    Args:
+        moments: of the measure, 2 k + 1 of them for k nodes: exact to degree 2 k − 1.
+        digits: with which they are computed.
+
+    Returns:
+        Nodes and weights, float64, (k,) each.
+
+    Reference:
+        Golub and Welsch, Math. Comp. 23 (1969).
+    """
+    count = len(moments) // 2
+    with mpmath.workdps(digits):
+        values = [mpmath.mpf(moment.numerator) / moment.denominator for moment in moments]
+        R = mpmath.cholesky(mpmath.matrix([[values[i + j] for j in range(count + 1)] for i in range(count + 1)])).T
+        shares = [mpmath.mpf(0), *(R[j, j + 1] / R[j, j] for j in range(count))]
+        jacobi = mpmath.zeros(count)
+        for j in range(count):
+            jacobi[j, j] = shares[j + 1] - shares[j]
+            if j + 1 < count:
+                jacobi[j, j + 1] = jacobi[j + 1, j] = R[j + 1, j + 1] / R[j, j]
+        nodes, vectors = mpmath.eigsy(jacobi)
+        weights = [float(values[0] * vectors[0, j] ** 2) for j in range(count)]
+        return torch.tensor([float(node) for node in nodes], dtype=torch.float64), torch.tensor(
+            weights, dtype=torch.float64
+        )
 
 
 def _pfaffian(alpha: int, n: int, k: int, places: tuple[int, ...]) -> Dual:

@@ -1,5 +1,6 @@
 """Sequence models: mixers, and the backbone they stand in."""
 
+from precisionlab.models.answer_token import AnswerStack, EquivariantAnswer
 from precisionlab.models.backbone import Backbone, Shape, build
 from precisionlab.models.config import ModelConfig
 from precisionlab.models.equivariant_attention import EquivariantAttention, EquivariantStack
@@ -10,7 +11,9 @@ from precisionlab.models.softmax_attention import SoftmaxAttention
 
 __all__ = [
     "MIXERS",
+    "AnswerStack",
     "Backbone",
+    "EquivariantAnswer",
     "EquivariantAttention",
     "EquivariantStack",
     "GatedConvolution",

@@ -23,7 +23,7 @@ a_i; `ordered` keeps them apart, where tokens hold two unrelated vectors (Newton
 """
 
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -85,7 +85,10 @@ class EquivariantAttention:
         """
         if loops > 1 or config.mlp or config.layer_norm or config.positions == "learned":
             raise ValueError("equivariant-attention: is not looped, and has no perceptron, norm or learned positions")
-        return EquivariantStack(self, config, shape, dtype=dtype, generator=generator)
+        return self._stack(config, shape, dtype=dtype, generator=generator)
+
+    def _stack(self, *args: Any, **kwargs: Any) -> "EquivariantStack":
+        return EquivariantStack(self, *args, **kwargs)
 
 
 class EquivariantStack(nn.Module):
@@ -132,18 +135,23 @@ class EquivariantStack(nn.Module):
         every = product(range(config.width), repeat=3)
         self.products = [(k, v, q) for k, v, q in every if mixer.ordered or k <= v <= q]
         """Key, value and query of each product; the newest channel is the query, so that what it lacks it keeps."""
-        hidden = config.layers - 1
-        self.mix = nn.Parameter(torch.zeros(hidden, self.own, config.width))
-        self.attention = nn.Parameter(torch.zeros(hidden, self.own, len(self.products)))
-        self.emit_mix = nn.Parameter(torch.zeros(config.width))
-        self.emit_attention = nn.Parameter(torch.zeros(len(self.products)))
-        self.emit_read = nn.Parameter(torch.zeros(config.width if self.numbers else 0))
+        self.hidden = config.layers - 1
+        self.mix = nn.Parameter(torch.zeros(self.hidden, self.own, config.width))
+        self.attention = nn.Parameter(torch.zeros(self.hidden, self.own, len(self.products)))
+        self._made(config.width, self.products)
         self.to(dtype)
         if generator is not None:
             with torch.no_grad():
                 for parameter in self.parameters():
                     draw = torch.randn(parameter.shape, dtype=torch.float64, generator=generator)
                     parameter.copy_(draw / len(self.products) ** 0.5)
+
+    def _made(self, channels: int, products: list[tuple[int, int, int]]) -> None:
+        """Weights of the last layer, for a reader of so many channels."""
+        self.reading = products
+        self.emit_mix = nn.Parameter(torch.zeros(channels))
+        self.emit_attention = nn.Parameter(torch.zeros(len(products)))
+        self.emit_read = nn.Parameter(torch.zeros(self.config.width if self.numbers else 0))
 
     def forward(self, prompt: torch.Tensor) -> torch.Tensor:
         """Emit the answer to each prompt.
@@ -157,7 +165,7 @@ class EquivariantStack(nn.Module):
         tokens, numbers = self.read(prompt)
         for mix, attention in zip(self.mix, self.attention, strict=True):
             tokens = self.next(tokens, mix, attention)
-        return self.emitted(tokens, numbers)
+        return self.emitted(self.readers(tokens), tokens, numbers)
 
     def read(self, prompt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The channels of each token before the first layer, and its number.
@@ -196,55 +204,104 @@ class EquivariantStack(nn.Module):
             (C, B, T, n).
         """
         sums = self._sums(tokens)
-        own = [self._combined(tokens, tokens, sums, m, t) for m, t in zip(mix, attention, strict=True)]
+        own = [_combined(tokens, sums, self.products, m, t) for m, t in zip(mix, attention, strict=True)]
         return torch.stack([*tokens[: self.given], *own])
 
-    def emitted(self, tokens: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    def emitted(self, readers: torch.Tensor, tokens: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         """The last layer.
 
         Args:
+            readers: (C', B, R, n), of which the answer is a sum.
             tokens: (C, B, T, n).
             numbers: (B, T).
 
         Returns:
             (B, n), or (B, T, n).
         """
-        readers = tokens if self.shape.every_token else tokens[:, :, :1]
-        answer = self._combined(readers, tokens, self._sums(tokens), self.emit_mix, self.emit_attention)
-        if self.numbers:
-            weighted = torch.einsum("c,cbtn->btn", self.emit_read, tokens)
-            answer = answer + (numbers.unsqueeze(-2) @ weighted) / self.rows(tokens)
+        answer = self.sum(readers, tokens, numbers, self.emit_mix, self.emit_attention, self.emit_read)
         return answer if self.shape.every_token else answer[:, 0]
 
-    def terms(self, tokens: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    def terms(self, readers: torch.Tensor, tokens: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         """What the last layer emits for a weight of one in each place.
 
         Args:
+            readers: (C', B, R, n).
             tokens: (C, B, T, n).
             numbers: (B, T).
 
         Returns:
             (B, n, places) or (B, T, n, places), in the order mix, attention, read.
         """
-        readers = tokens if self.shape.every_token else tokens[:, :, :1]
-        parts = [*readers, *self.multiplied(tokens, readers)]
-        if self.numbers:
-            parts += [(numbers.unsqueeze(-2) @ channel) / self.rows(tokens) for channel in tokens]
-        stacked = torch.stack(parts, dim=-1)
+        stacked = torch.stack(self.parts(readers, tokens, numbers), dim=-1)
         return stacked if self.shape.every_token else stacked[:, 0]
 
-    def multiplied(self, tokens: torch.Tensor, readers: torch.Tensor) -> list[torch.Tensor]:
-        """The products of three channels at the reading tokens.
+    def readers(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The channels that the last layer adds to: those of token 0, or of every token.
 
         Args:
             tokens: (C, B, T, n).
-            readers: (C, B, R, n).
 
         Returns:
-            One (B, R, n) a product.
+            (C, B, R, n).
+        """
+        return tokens if self.shape.every_token else tokens[:, :, :1]
+
+    def sum(
+        self,
+        readers: torch.Tensor,
+        tokens: torch.Tensor,
+        numbers: torch.Tensor,
+        mix: torch.Tensor,
+        attention: torch.Tensor,
+        read: torch.Tensor,
+    ) -> torch.Tensor:
+        """One channel of the reading tokens: Σ of the parts with these weights.
+
+        Args:
+            readers: (C', B, R, n).
+            tokens: (C, B, T, n).
+            numbers: (B, T).
+            mix: (C').
+            attention: (products).
+            read: (C), or empty.
+
+        Returns:
+            (B, R, n).
+        """
+        answer = _combined(readers, self._sums(tokens), self.reading, mix, attention)
+        if self.numbers:
+            weighted = torch.einsum("c,cbtn->btn", read, tokens)
+            answer = answer + (numbers.unsqueeze(-2) @ weighted) / self.rows(tokens)
+        return answer
+
+    def parts(self, readers: torch.Tensor, tokens: torch.Tensor, numbers: torch.Tensor) -> list[torch.Tensor]:
+        """What `sum` adds up, each (B, R, n), in the order mix, attention, read.
+
+        Args:
+            readers: (C', B, R, n).
+            tokens: (C, B, T, n).
+            numbers: (B, T).
+
+        Returns:
+            The parts.
         """
         sums = self._sums(tokens)
-        return [readers[query] @ sums[key, value] for key, value, query in self.products]
+        parts = [*readers, *(readers[query] @ sums[key, value] for key, value, query in self.reading)]
+        if self.numbers:
+            parts += [(numbers.unsqueeze(-2) @ channel) / self.rows(tokens) for channel in tokens]
+        return parts
+
+    def multiplied(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """The products of three channels at every token.
+
+        Args:
+            tokens: (C, B, T, n).
+
+        Returns:
+            One (B, T, n) a product.
+        """
+        sums = self._sums(tokens)
+        return [tokens[query] @ sums[key, value] for key, value, query in self.products]
 
     def rows(self, tokens: torch.Tensor) -> int:
         """What sums over tokens, (C, B, T, n), are divided by."""
@@ -255,21 +312,21 @@ class EquivariantStack(nn.Module):
         pairs = sorted({(key, value) for key, value, _ in self.products})
         return {(key, value): tokens[key].mT @ tokens[value] / self.rows(tokens) for key, value in pairs}
 
-    def _combined(
-        self,
-        readers: torch.Tensor,
-        tokens: torch.Tensor,
-        sums: dict[tuple[int, int], torch.Tensor],
-        mix: torch.Tensor,
-        attention: torch.Tensor,
-    ) -> torch.Tensor:
-        """Σ_q P_q · (M_q I + Σ_kv T_kvq S_kv): what cancels does so in the n×n matrix."""
-        identity = torch.eye(tokens.shape[-1], dtype=tokens.dtype, device=tokens.device)
-        total = torch.zeros_like(readers[0])
-        for query, channel in enumerate(readers):
-            matrix = mix[query] * identity
-            for weight, (key, value, place) in zip(attention, self.products, strict=True):
-                if place == query:
-                    matrix = matrix + weight * sums[key, value]
-            total = total + channel @ matrix
-        return total
+
+def _combined(
+    readers: torch.Tensor,
+    sums: dict[tuple[int, int], torch.Tensor],
+    products: list[tuple[int, int, int]],
+    mix: torch.Tensor,
+    attention: torch.Tensor,
+) -> torch.Tensor:
+    """Σ_q P_q · (M_q I + Σ_kv T_kvq S_kv): what cancels does so in the n×n matrix."""
+    identity = torch.eye(readers.shape[-1], dtype=readers.dtype, device=readers.device)
+    total = torch.zeros_like(readers[0])
+    for query, channel in enumerate(readers):
+        matrix = mix[query] * identity
+        for weight, (key, value, place) in zip(attention, products, strict=True):
+            if place == query:
+                matrix = matrix + weight * sums[key, value]
+        total = total + channel @ matrix
+    return total

@@ -246,7 +246,7 @@ class LayerwiseRun:
             )
         else:
             tokens, numbers = model.read(prompt)
-            terms = model.terms(tokens, numbers)
+            terms = model.terms(model.readers(tokens), tokens, numbers)
             fit, used = _sparse(terms.flatten(0, -3), target.flatten(0, -2), self._fitted, self.config.slack)
             coefficients = _spread(fit.coefficients, used, terms.shape[-1])
             for name in ("emit_mix", "emit_attention", "emit_read"):
@@ -308,7 +308,7 @@ class LayerwiseRun:
     ) -> tuple[Fit, list[int]]:
         tokens, numbers = self._before(model, weights, prompt)
         rows = model.rows(tokens)
-        read = [numbers.unsqueeze(-2) @ term / rows for term in (*tokens, *model.multiplied(tokens, tokens))]
+        read = [numbers.unsqueeze(-2) @ term / rows for term in (*tokens, *model.multiplied(tokens))]
         terms = torch.cat([part.mT for part in read], dim=-1)
         return _sparse(terms, target, self._fitted, self.config.slack)
 

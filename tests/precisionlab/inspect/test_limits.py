@@ -63,3 +63,18 @@ def test_the_limits_of_the_papers_problems() -> None:
     moments = limits.gaussian_moments(20, 5, 2 * limits.degree(4) + 1)
     found = [float(limits.mean_square(moments, limits.degree(layers))) for layers in (1, 2, 3, 4)]
     assert [f"{value:.5e}" for value in found] == ["2.30769e-01", "1.09905e-02", "5.72091e-05", "4.69610e-08"]
+
+
+@pytest.mark.parametrize("degree", [1, 4, 13])
+def test_the_limit_of_a_sample_is_that_of_its_moments(degree: int) -> None:
+    drawn = torch.rand(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.1
+    moments = [sum((Fraction(p) ** k for p in drawn.tolist()), Fraction(0)) / 50 for k in range(2 * degree + 1)]
+    assert limits.mean_square_of(drawn, degree) == pytest.approx(float(limits.mean_square(moments, degree)), rel=1e-6)
+
+
+def test_a_quadrature_has_the_moments_it_was_made_of() -> None:
+    moments = limits.gaussian_moments(20, 5, 21)
+    nodes, weights = limits.gauss(moments)
+    assert len(nodes) == 10
+    for k, moment in enumerate(moments[:20]):
+        assert float(weights @ nodes**k) == pytest.approx(float(moment), rel=1e-10)
