@@ -29,7 +29,7 @@ repetition, recipe, recipes, term = (
     load("self-term-plateau"),
 )
 jacobian, momentum, nist, schulz = load("jacobian-spectrum"), load("momentum"), load("nist"), load("newton-schulz")
-anywhere = load("any-size")
+anywhere, depths = load("any-size"), load("limits")
 ode, shifted, neighbours = load("ode"), load("out-of-distribution"), load("neighbours")
 
 
@@ -51,6 +51,22 @@ def seeds(mse: float, seconds: float = 1.0) -> pd.DataFrame:
     facts = dict.fromkeys((f"{told}, {dtype}" for told in anywhere.SAMPLERS for dtype in ("float64", "float32")), mse)
     row = {"experiment": anywhere.ENDS, "seconds": seconds, "test_mse": mse, **facts}
     return pd.DataFrame([{**row, "seed": seed} for seed in (0, 1)])
+
+
+def stacks(ratio: float, *, expected: float = 1.0) -> pd.DataFrame:
+    rows = [(problems, layers) for problems in depths.SAMPLERS for layers in depths.CHANNELS]
+    return pd.DataFrame([
+        {
+            "problems": problems,
+            "layers": layers,
+            "seed": 0,
+            "limit": 10.0**-layers,
+            "mse_mean": ratio * 10.0**-layers,
+            "ratio": ratio,
+            "expected": expected * 10.0**-layers,
+        }
+        for problems, layers in rows
+    ])
 
 
 def beside(error: float, *, left: int = 0, applications: int = 10) -> pd.DataFrame:
@@ -414,6 +430,27 @@ SENTENCES: dict[str, tuple[Any, Any, str, Any, str]] = {
         "m: solver 1×, alone 1×",
         shifts(1.0, 1e-14),
         "m: solver 100×, alone 100×",
+    ),
+    "depths": (
+        depths.headline,
+        stacks(1.0),
+        "within 1× the limit of their depth; four reach 1.0e-4",
+        stacks(3.0),
+        "within 3× the limit of their depth; four reach 3.0e-4",
+    ),
+    "convolutions": (
+        depths.by_convolution,
+        pd.DataFrame([{"problems": "p", "layers": k, "width": 9, "mse_mean": 0.09**k, "any": 0.01**k} for k in (9, 20)]),
+        "reaches 1.0e-20 at 20 layers for p (in the worst case 20 are the least)",
+        pd.DataFrame([{"problems": "p", "layers": 20, "width": 9, "mse_mean": 1e-19, "any": 1e-30}]),
+        "reaches 1.0e-20 not at 20 layers for p",
+    ),
+    "the tail of a distribution": (
+        depths.tail,
+        stacks(1.0),
+        "at most 1× the limit at 2 layers, 1× the limit at 3 layers and 1× the limit at 4 layers.",
+        stacks(1.0, expected=100.0),
+        "At 2, 3 and 4 layers a polynomial",
     ),
     "neighbours": (neighbours.title, closest(1e-28), "1 of 1 shipped predictors", closest(1.0), "m is none (1)"),
     "constructed": (neighbours.constructed, closest(1e-28), "as it does", closest(1.0), "m does not predict"),

@@ -222,3 +222,69 @@ def square(*, dims: int, tokens: int, dtype: torch.dtype = torch.float64) -> Bac
     wire(layer.product(every), every, every)
     wire(w["read_out.weight"], every, every)
     return model
+
+
+def solution(
+    *, n: int, rows: int, smallest: float, largest: float, doublings: int, dtype: torch.dtype = torch.float64
+) -> Backbone:
+    """Emit the least-squares solution of [a₁, b₁], …, [a_N, b_N], by Chebyshev's polynomials of degree 2^k.
+
+    Two layers make R = I − θ AᵀA/N and x = θ Aᵀb/N, θ = 2/(s² + l²); then each layer squares what is missing,
+
+        x ← c (x + R x)        R ← c R² − (c − 1) I        c = 2τ²/(2τ² − 1)        τ ← 2τ² − 1
+
+    from τ = (l² + s²)/(l² − s²). After k of them R is T_{2^k} of the spectrum mapped to [−1, 1], over its value at 0.
+    The products of two symmetric matrices, and of one with x, each take a channel: R is kept, not formed anew, so that
+    its rounding doubles at every layer.
+
+    Args:
+        n: Unknowns.
+        rows: N, by which sums are divided.
+        smallest: s, the least singular value of A/√N.
+        largest: l, the largest.
+        doublings: k.
+        dtype: float32 or float64.
+
+    Returns:
+        A model of width n²(n + 1)/2 + n² and k + 2 layers.
+    """
+    pairs = [(i, j) for i in range(n) for j in range(i, n)]
+    triples = [(i, j, k) for i, j in pairs for k in range(n)]
+    width = len(triples) + n * n
+    config = ModelConfig(mixer=GatedConvolution(), width=width, layers=doublings + 2, positions="none", residual=False)
+    model, w = blank(config, Shape(in_features=n + 1, out_features=n, tokens=rows), dtype=dtype)
+    at = {pair: place for place, pair in enumerate(pairs)}
+    at |= {(j, i): place for (i, j), place in at.items()}
+    x = slice(len(pairs), len(pairs) + n)
+    made, row = slice(0, x.stop), slice(0, n + 1)
+    wire(w["read_in.weight"], row, row)
+    theta, tau = 2 / (smallest**2 + largest**2), (largest**2 + smallest**2) / (largest**2 - smallest**2)
+
+    first, value, gate = _Layer(w, 0), w["mixers.0.value.weight"], w["mixers.0.gate.weight"]
+    for channel, (i, j) in enumerate([*pairs, *((i, n) for i in range(n))]):
+        value[channel, i] = gate[channel, j] = 1.0
+    first.taps[made, first.lag_0] = 1.0
+    wire(w["mixers.0.out.weight"], made, made)
+
+    _Layer(w, 1).sum(made, theta / rows)
+    wire(w["mixers.1.value.weight"], made, made)
+    wire(w["mixers.1.out.weight"], slice(0, len(pairs)), slice(0, len(pairs)), -1.0)
+    wire(w["mixers.1.out.weight"], x, x)
+    w["mixers.1.out.bias"][[at[i, i] for i in range(n)]] = 1.0
+
+    for depth in range(2, doublings + 2):
+        layer, name = _Layer(w, depth), f"mixers.{depth}."
+        value, out = w[f"{name}value.weight"], w[f"{name}out.weight"]
+        half = 1 / (2 * tau**2) if tau < 1e150 else 0.0
+        c, tau = 1 / (1 - half), (2 * tau**2 - 1 if tau < 1e150 else tau)
+        layer.taps[:, layer.lag_0] = 1.0
+        for channel, (i, j, k) in enumerate(triples):
+            value[channel, at[i, k]] = layer.gate[channel, at[k, j]] = 1.0
+            out[at[i, j], channel] = c
+        for channel, (i, j) in enumerate(((i, j) for i in range(n) for j in range(n)), len(triples)):
+            value[channel, x.start + j] = layer.gate[channel, at[i, j]] = 1.0
+            layer.gate_bias[channel] = float(i == j)
+            out[x.start + i, channel] = c
+        w[f"{name}out.bias"][[at[i, i] for i in range(n)]] = 1 - c
+    wire(w["read_out.weight"], slice(0, n), x)
+    return model

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from precisionlab.inspect import limits
 from precisionlab.models import Backbone, LinearAttention, constructions
 from precisionlab.models.constructions import gated_convolution
 from precisionlab.tasks import HeavyBall, NewtonSchulz, layout
@@ -174,6 +175,28 @@ def test_one_layer_predicts_as_one_step_of_descent_from_zero_does(rows: int) -> 
 def test_a_gated_convolution_squares_to_the_last_bit() -> None:
     tokens = torch.randn(4, 9, 6, dtype=torch.float64)
     assert torch.equal(gated_convolution.square(dims=6, tokens=9)(tokens), tokens.square())
+
+
+@pytest.mark.parametrize(("n", "rows"), [(1, 3), (2, 6), (5, 20)])
+@pytest.mark.parametrize("doublings", [3, 6, 9])
+def test_gated_convolutions_solve_to_chebyshevs_bound(n: int, rows: int, doublings: int) -> None:
+    smallest, largest = 1.0, 4.0
+    model = gated_convolution.solution(n=n, rows=rows, smallest=smallest, largest=largest, doublings=doublings)
+    assert (model.config.layers, model.config.width) == (doublings + 2, n * n * (n + 1) // 2 + n * n)
+    generator = torch.Generator().manual_seed(n)
+    A = torch.randn(200, rows, n, dtype=torch.float64, generator=generator)
+    U, s, Vh = torch.linalg.svd(A, full_matrices=False)
+    s = smallest + (largest - smallest) * torch.rand(s.shape, dtype=torch.float64, generator=generator)
+    s[0], s[1] = smallest, largest
+    A = rows**0.5 * (U * s[:, None]) @ Vh
+    x = torch.randn(200, n, 1, dtype=torch.float64, generator=generator)
+    with torch.no_grad():
+        emitted = model(torch.cat([A, A @ x], dim=-1))
+    error = torch.linalg.vector_norm(emitted - x[..., 0], dim=-1) / torch.linalg.vector_norm(x[..., 0], dim=-1)
+    bound = float(limits.worst(largest / smallest, 2**doublings))
+    assert float(error.max()) <= bound * (1 + 1e-6) + 2**doublings * rows * n * 2.0**-53
+    if doublings == 3:
+        assert float(error[:2].max()) >= 0.9 * bound  # at the ends, where one spectrum is all there is
 
 
 def test_there_is_none_for_softmax_attention() -> None:
