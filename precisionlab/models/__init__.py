@@ -6,6 +6,7 @@ from precisionlab.models.config import ModelConfig
 from precisionlab.models.equivariant_attention import EquivariantAttention, EquivariantStack
 from precisionlab.models.gated_convolution import GatedConvolution
 from precisionlab.models.linear_attention import LinearAttention
+from precisionlab.models.mesa import Mesa, mesa
 from precisionlab.models.mixer import MIXERS, Mixer, mixer
 from precisionlab.models.softmax_attention import SoftmaxAttention
 
@@ -18,10 +19,12 @@ __all__ = [
     "EquivariantStack",
     "GatedConvolution",
     "LinearAttention",
+    "Mesa",
     "Mixer",
     "ModelConfig",
     "Shape",
     "SoftmaxAttention",
     "build",
+    "mesa",
     "mixer",
 ]

@@ -76,9 +76,14 @@ def obstacle(
         reason = f"got {entries} entries a problem, the kernels take up to {MAX_ENTRIES}"
     elif not differentiable and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         reason = "a gradient is wanted, and this operation has none"
-    elif fwAD._current_level >= 0 or any(is_functorch_wrapped_tensor(t) for t in tensors):
+    elif transformed(*tensors):
         reason = "inside a torch.func transform or forward-mode differentiation"
     return reason or _wrong_kind(tensors) or _wrong_place(tensors, gpu)
+
+
+def transformed(*tensors: torch.Tensor) -> bool:
+    """Whether a call is inside a torch.func transform or forward-mode differentiation."""
+    return fwAD._current_level >= 0 or any(is_functorch_wrapped_tensor(t) for t in tensors)
 
 
 def _wrong_kind(tensors: tuple[torch.Tensor, ...]) -> str | None:

@@ -21,8 +21,8 @@ from .test_sentences import table
 STUDIES = {script.parent.name: load(script.parent.name) for script in sorted(REPORTS.glob("*/study.py"))}
 SAVED = [name for name, module in STUDIES.items() if (module.STUDY.folder / "results.csv").exists()]
 TRAINED = [name for name, module in STUDIES.items() if isinstance(module.STUDY.tables["results"], Trained)]
-jacobian_spectrum, ode, self_term_plateau, k_steps = map(
-    load, ("jacobian-spectrum", "ode", "self-term-plateau", "k-steps")
+jacobian_spectrum, ode, self_term_plateau, k_steps, mesa = map(
+    load, ("jacobian-spectrum", "ode", "self-term-plateau", "k-steps", "mesa")
 )
 
 
@@ -148,6 +148,18 @@ def test_equations_are_solved_by_each_learned_solver_alone_and_beside_its_contro
         there = set(frame[frame["sensors"] == task.sensors]["predictor"])
         assert there >= {part for name in names for part in (name, f"{name}, alone", f"{name}, control")}
     assert isinstance(ode.page(frame), Content)
+
+
+@pytest.mark.parametrize("shift", mesa.SHIFTS)
+def test_a_mesa_layer_keeps_what_the_recurrence_loses(shift: float) -> None:
+    u, (tokens, d) = 2.0**-53, (70, 8)
+    rows = pd.DataFrame(mesa.cell((tokens, d, 0.9, 1.0), shift, "float64")).set_index("method")
+    ours = rows.loc[mesa.OURS]
+    assert max(ours["output"], ours["gradient"]) <= 2 * u
+    # A denominator that is off by 1e-5 shows where steps are short; one that is not, in no more than the condition.
+    assert rows.loc[mesa.RIVAL, "output"] > mesa.DENOMINATOR
+    condition = tokens / (0.6 * shift)
+    assert 2 * u < rows.loc[mesa.FACTOR, "output"] <= tokens * d * u * condition
 
 
 def test_nothing_imports_a_study() -> None:

@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from precisionlab.models import GatedConvolution, LinearAttention, Mixer, SoftmaxAttention
+from precisionlab.models import GatedConvolution, LinearAttention, Mesa, Mixer, SoftmaxAttention
 
 WIDTH, TOKENS = 8, 7
 
@@ -24,6 +24,7 @@ def _forms() -> dict[str, Mixer]:
     ):
         name = f"{mixer.kind} heads={heads}{' causal' * causal}{f' prefix={prefix}' * bool(prefix)}"  # type: ignore[attr-defined]
         forms[name] = mixer(causal=causal, prefix=prefix, heads=heads)
+    forms |= {f"mesa{' gated' * gated}": Mesa(heads=2, gated=gated, floor=0.25) for gated in (False, True)}
     forms["linear-attention not normalised"] = LinearAttention(normalise="none")
     return forms
 
@@ -38,6 +39,7 @@ FEW = {
         "gated-conv implicit taps=None with projections",
         "linear-attention heads=2",
         "linear-attention heads=1 causal prefix=3",
+        "mesa gated",
         "softmax heads=2",
         "softmax heads=1 causal",
     )

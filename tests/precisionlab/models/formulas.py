@@ -1,10 +1,13 @@
 """What mixers stand for, one product at a time, and how large the products are."""
 
+from copy import deepcopy
+
 import torch
 from torch import nn
 
 from precisionlab.models.gated_convolution import GatedConvolutionLayer
 from precisionlab.models.linear_attention import LinearAttentionLayer
+from precisionlab.models.mesa import MesaLayer
 from precisionlab.models.softmax_attention import SoftmaxAttentionLayer
 
 
@@ -12,6 +15,9 @@ def by_the_formula(mixer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Mix (B, T, w) by loops over tokens and features."""
     if isinstance(mixer, GatedConvolutionLayer):
         return _convolution(mixer, tokens)
+    if isinstance(mixer, MesaLayer):
+        y: torch.Tensor = mixer.out(_mesa(mixer, tokens)[0])
+        return y
     assert isinstance(mixer, LinearAttentionLayer | SoftmaxAttentionLayer)
     return _attention(mixer, tokens)
 
@@ -28,6 +34,8 @@ def sizes(mixer: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
         taps = mixer.taps().abs().sum(dim=-1)
         mixed = _size(mixer.gate, u) * (_size(value, u) * taps + mixer.bias.abs())
         return _size(out, mixed)
+    if isinstance(mixer, MesaLayer):
+        return _size(deepcopy(mixer.out).double(), _mesa(mixer, tokens)[1].amax(dim=1, keepdim=True))
     assert isinstance(mixer, LinearAttentionLayer | SoftmaxAttentionLayer)
     q, k, v = (part.unflatten(-1, (mixer.settings.heads, -1)) for part in _size(mixer.qkv, u).chunk(3, dim=-1))
     scores = (q * k).sum(dim=-1, keepdim=True)
@@ -80,3 +88,32 @@ def _attention(mixer: LinearAttentionLayer | SoftmaxAttentionLayer, tokens: torc
                 mixed[:, t, part] += weights[:, place, None] * v[:, s, part]
     y: torch.Tensor = mixer.out(mixed)
     return y
+
+
+def _mesa(mixer: MesaLayer, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the heads emit, (B, T, w), and how much of a relative change of what they are given it can feel."""
+    mixer, tokens = deepcopy(mixer).double(), tokens.double()
+    settings, (_, length, width) = mixer.settings, tokens.shape
+    size = width // settings.heads
+    q, k, v = mixer.qkv(tokens).chunk(3, dim=-1)
+    cancelled = _size(mixer.qkv, tokens.abs()).norm() / min(q.norm(), k.norm(), v.norm())
+    mixed, felt = torch.zeros_like(tokens), torch.zeros_like(tokens)
+    for head in range(settings.heads):
+        part = slice(head * size, (head + 1) * size)
+        ridge = torch.diag(settings.floor + (1 + mixer.ridge[head].exp()).log())
+        H, G = torch.zeros(2, len(tokens), size, size, dtype=torch.float64)
+        for t in range(length):
+            decay, strength = 1.0, 1.0
+            if mixer.gates is not None:
+                gates = mixer.gates(tokens[:, t])
+                decay = 1 / (1 + (-4 - gates[:, head]).exp())[:, None, None]
+                strength = 1 / (1 + (-gates[:, settings.heads + head]).exp())[:, None, None]
+            H = decay * H + strength * k[:, t, part, None] * k[:, t, None, part]
+            G = decay * G + strength * k[:, t, part, None] * v[:, t, None, part]
+            inverse = torch.linalg.inv(H + ridge)
+            y = inverse @ q[:, t, part, None]
+            mixed[:, t, part] = (G.mT @ y).squeeze(-1)
+            # of v and G; of q, H and λ, through (H + Λ)⁻¹
+            g, h, gh, y_size = (part.norm(dim=(-2, -1)) for part in (G, H, G.mT @ inverse, y))
+            felt[:, t, part] = (g * y_size + gh * (1 + (h + ridge.norm()) * y_size))[:, None]
+    return mixed, felt * (1 + cancelled)
