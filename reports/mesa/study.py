@@ -270,10 +270,12 @@ def worst(frame: pd.DataFrame, dtype: str, method: str, shift: float | None = No
 
 def headline(frame: pd.DataFrame) -> str:
     """The worst of the layer and of the recurrence, in float64."""
-    (o, gradient), (rival, _) = worst(frame, "float64", OURS), worst(frame, "float64", RIVAL)
+    o, gradient = worst(frame, "float64", OURS)
+    told = "exact, rounded once" if o == 0 else f"off by {o:.1e}"
+    rivals = [f"{worst(frame, 'float64', RIVAL, shift)[0]:.1e} at λ × {shift:g}" for shift in SHIFTS]
     return (
-        f"A mesa layer is off by {o:.1e} and its gradients by {gradient:.1e} at most; conjugate gradients with "
-        f"{DENOMINATOR:g} in the denominators by {rival:.1e}"
+        f"A mesa layer is {told}, its gradients are off by {gradient:.1e} at most; conjugate gradients with "
+        f"{DENOMINATOR:g} in the denominators by {listed(rivals)}"
     )
 
 

@@ -215,9 +215,10 @@ SENTENCES: dict[str, tuple[Any, Any, str, Any, str]] = {
     "mesa": (
         mesa.headline,
         layers(1e-16, 5e-4),
-        "off by 1.0e-16 and its gradients by 1.0e-16 at most; conjugate gradients with 1e-05 in the denominators by 5",
-        layers(1e-3, float("nan")),
-        "off by 1.0e-03 and its gradients by 1.0e-03 at most; conjugate gradients with 1e-05 in the denominators by i",
+        "is off by 1.0e-16, its gradients are off by 1.0e-16 at most; conjugate gradients with 1e-05 in the den",
+        layers(0.0, float("nan")),
+        "is exact, rounded once, its gradients are off by 0.0e+00 at most; conjugate gradients with 1e-05 in the "
+        "denominators by inf at λ × 1 and inf at λ × 1e-06",
     ),
     "mesa, by λ": (
         mesa.by_ridge,

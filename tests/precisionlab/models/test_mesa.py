@@ -11,8 +11,9 @@ import solvers
 from precisionlab import Experiment, ModelConfig
 from precisionlab.models import Mesa, mesa, mesa_double_double
 from precisionlab.models.mesa import mesa_by_the_formula
+from precisionlab.runs import training
 from precisionlab.tasks import InContextLeastSquares
-from precisionlab.training import Adam
+from precisionlab.training import Adam, objective
 
 U = 2.0**-53
 NAMES = ("q", "k", "v", "decay", "strength", "ridge", "keys", "values")
@@ -194,7 +195,9 @@ def test_what_is_not_finite_is_not_hidden(generator: torch.Generator) -> None:
     assert torch.isnan(mesa(*given).o[:, 1:]).all()
 
 
-def test_a_model_of_it_is_trained_and_loaded(tmp_path: Any) -> None:
+def test_a_model_of_it_is_trained_and_loaded(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objective, "VALIDATION_PROBLEMS", 16)
+    monkeypatch.setattr(training, "TEST_PROBLEMS", 16)
     experiment = Experiment(
         name="mine/mesa",
         task=InContextLeastSquares(n=2),
