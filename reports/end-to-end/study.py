@@ -17,7 +17,7 @@ import precisionlab
 import solvers
 from precisionlab import Cell
 from precisionlab.experiments import Experiment
-from precisionlab.models import ModelConfig, SoftmaxAttention
+from precisionlab.models import EquivariantStack, ModelConfig, SoftmaxAttention
 from precisionlab.precision import DTYPES
 from precisionlab.report import Content, Figure, Measured, Study, Table, Text, Trained
 from precisionlab.report.words import format_mse, format_ratio, listed
@@ -37,6 +37,7 @@ STEPS, BATCH = 4000, 128
 U2 = 2.0**-48
 GAUSSIAN, FIXED, PAPER = "A ~ N(0, I)", f"κ = {FIXED_CONDITION:g}", "the paper's, A ~ N(0, I)"
 NAME, QR = "equivariant-attention/end-to-end", "QR"
+ALONE, RESIDUAL = f"{NAME}, alone", f"{NAME}, alone, its last layer by the residual"
 SAMPLERS = {GAUSSIAN: LeastSquares(), FIXED: LeastSquares(condition=FIXED_CONDITION, spectrum="extremes")}
 PROBLEMS, AT_ONCE, SEED = 100_000, 10_000, 2503
 
@@ -65,16 +66,19 @@ def experiment(depth: int, condition: float | None) -> Experiment:
 def solved(problems: int = PROBLEMS) -> pd.DataFrame:
     """Errors of the model alone and of Householder QR, each in both dtypes, on the same problems in that dtype."""
     trained = precisionlab.load(NAME).model
+    assert isinstance(trained, EquivariantStack)
     models = {name: deepcopy(trained).to(dtype) for name, dtype in DTYPES.items()}
     rows = []
     for told, task in SAMPLERS.items():
         for dtype, model in models.items():
             generator = torch.Generator().manual_seed(SEED)
-            errors: dict[str, list[torch.Tensor]] = {f"{NAME}, alone": [], QR: []}
+            errors: dict[str, list[torch.Tensor]] = {ALONE: [], RESIDUAL: [], QR: []}
             for count in [min(AT_ONCE, problems - start) for start in range(0, problems, AT_ONCE)]:
                 prompt = task.sample(count, generator=generator, dtype=torch.float64).prompt.to(DTYPES[dtype])
                 A, b = prompt[..., :-1], prompt[..., -1]
-                answers = {f"{NAME}, alone": model(prompt), QR: torch.as_tensor(solvers.get("qr").solve(A, b).x)}
+                with torch.no_grad():
+                    answers = {ALONE: model(prompt), RESIDUAL: model.by_residual(prompt)}
+                answers[QR] = torch.as_tensor(solvers.get("qr").solve(A, b).x)
                 for name, x in answers.items():
                     errors[name].append(solvers.errors.mse(x.double(), exact(task, prompt)))
             for name, parts in errors.items():
@@ -84,10 +88,10 @@ def solved(problems: int = PROBLEMS) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def means(results: pd.DataFrame, problems: str, dtype: str) -> tuple[float, float]:
-    """Mean squared errors of the model alone and of QR."""
+def means(results: pd.DataFrame, problems: str, dtype: str, name: str = ALONE) -> tuple[float, float]:
+    """Mean squared errors of the model alone, in one of its orders of evaluation, and of QR."""
     rows = results[(results["problems"] == problems) & (results["dtype"] == dtype)].set_index("solver")["mse_mean"]
-    return float(rows[f"{NAME}, alone"]), float(rows[QR])
+    return float(rows[name]), float(rows[QR])
 
 
 def headline(results: pd.DataFrame) -> str:
@@ -107,6 +111,23 @@ def as_qr(results: pd.DataFrame) -> str:
     pairs = [means(results, *where) for where in results.groupby(["problems", "dtype"], sort=False).groups]
     ratios = [(alone / qr) ** 0.5 for alone, qr in pairs]
     return f"The model's root mean square error is {min(ratios):.2g} to {max(ratios):.2g} times that of QR"
+
+
+def by_residual(results: pd.DataFrame) -> str:
+    """What the order of evaluation of the last layer does, at worst and at best."""
+    places = list(results.groupby(["problems", "dtype"], sort=False).groups)
+    gains = [means(results, *where)[0] / means(results, *where, RESIDUAL)[0] for where in places]
+    beside = [means(results, *where, RESIDUAL) for where in places]
+    told = ", ".join(
+        f"{format_mse(mse)} for {problems} in {dtype} (QR {format_mse(qr)})"
+        for (problems, dtype), (mse, qr) in zip(places, beside, strict=True)
+    )
+    return (
+        "The last layer is 2x − Σ_i x_i (a_i·x), read against b. With z = Σ_i x_i b_i before it the answer is also "
+        "z + Σ_i x_i (b_i − a_i·z): the same weights and polynomial, but what rounding left in z is taken away "
+        f"(`EquivariantStack.by_residual`). Mean squared errors then are {format_ratio(min(gains))} to "
+        f"{format_ratio(max(gains))} smaller: {told}."
+    )
 
 
 def title(results: pd.DataFrame) -> str:
@@ -142,6 +163,7 @@ def page(equivariant: pd.DataFrame, results: pd.DataFrame) -> Content:
                 "each problem in its dtype, in double-double. The weights for float32 are the stored ones, rounded.",
                 formats={"count": ",", **dict.fromkeys(("mse_mean", "mse_median", "mse_max"), ".1e")},
             ),
+            Text(title="The last layer by the residual", body=by_residual(equivariant)),
             Text(title="Transformers by their depth", body=f"{title(results)}."),
             Figure(
                 name="depth",
@@ -177,7 +199,12 @@ STUDY = Study(
     tables={
         "equivariant": Measured(
             function=solved,
-            settings={"samplers": list(SAMPLERS), "fresh problems": PROBLEMS, "seed": SEED},
+            settings={
+                "solvers": [ALONE, RESIDUAL, QR],
+                "samplers": list(SAMPLERS),
+                "fresh problems": PROBLEMS,
+                "seed": SEED,
+            },
             checkpoints=[NAME],
         ),
         "results": Trained(

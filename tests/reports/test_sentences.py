@@ -38,12 +38,12 @@ def steps(*curve: float) -> pd.DataFrame:
     return pd.DataFrame([*rows, *({"model": k_steps.CONTROL, "k": k, "mse": 1e-33} for k in (1, 2, 4, 8))])
 
 
-def once(alone: float, qr: float) -> pd.DataFrame:
+def once(alone: float, qr: float, residual: float = 1e-33) -> pd.DataFrame:
     rows = [(ends.GAUSSIAN, dtype, size) for dtype, size in (("float64", 1e-16), ("float32", 1.0))]
     return pd.DataFrame([
         {"problems": problems, "dtype": dtype, "solver": name, "mse_mean": mse * size}
         for problems, dtype, size in rows
-        for name, mse in ((f"{ends.NAME}, alone", alone), (ends.QR, qr))
+        for name, mse in ((ends.ALONE, alone), (ends.RESIDUAL, residual), (ends.QR, qr))
     ])
 
 
@@ -438,9 +438,18 @@ SENTENCES: dict[str, tuple[Any, Any, str, Any, str]] = {
         stacks(3.0),
         "within 3× the limit of their depth; four reach 3.0e-4",
     ),
+    "the last layer by the residual": (
+        ends.by_residual,
+        once(1e-15, 1e-14, 1e-16),
+        "10× to 10× smaller",
+        once(1e-15, 1e-14, 1e-15),
+        "1× to 1× smaller",
+    ),
     "convolutions": (
         depths.by_convolution,
-        pd.DataFrame([{"problems": "p", "layers": k, "width": 9, "mse_mean": 0.09**k, "any": 0.01**k} for k in (9, 20)]),
+        pd.DataFrame([
+            {"problems": "p", "layers": k, "width": 9, "mse_mean": 0.09**k, "any": 0.01**k} for k in (9, 20)
+        ]),
         "reaches 1.0e-20 at 20 layers for p (in the worst case 20 are the least)",
         pd.DataFrame([{"problems": "p", "layers": 20, "width": 9, "mse_mean": 1e-19, "any": 1e-30}]),
         "reaches 1.0e-20 not at 20 layers for p",

@@ -5,7 +5,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+import precisionlab
 from precisionlab.models import EquivariantAttention, EquivariantStack, ModelConfig, Shape, build
+from precisionlab.tasks import LeastSquares
+from precisionlab.tasks.accuracy import exact
+from solvers import errors
 
 U = torch.finfo(torch.float64).eps / 2
 
@@ -102,3 +106,28 @@ def test_a_prompt_of_another_form_is_refused() -> None:
         build(ModelConfig(mixer=EquivariantAttention()), Shape(in_features=5, out_features=3, tokens=6))
     with pytest.raises(ValueError, match="channels"):
         stack(channels=1, positions="token-type")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_by_the_residual_the_answer_is_the_same_and_nearer(dtype: torch.dtype) -> None:
+    task = LeastSquares(condition=5.0, spectrum="extremes")
+    prompt = task.sample(500, generator=torch.Generator().manual_seed(0), dtype=torch.float64).prompt.to(dtype)
+    model = precisionlab.load("equivariant-attention/end-to-end").model.to(dtype)
+    assert isinstance(model, EquivariantStack)
+    answers = exact(task, prompt)
+    plain, nearer = (
+        float(errors.mse(emitted.double(), answers).mean()) for emitted in (model(prompt), model.by_residual(prompt))
+    )
+    # One rounding of x alone is u²/12 of its mean square, at best.
+    assert (torch.finfo(dtype).eps / 2) ** 2 / 100 <= nearer <= plain / 2
+
+
+def test_by_the_residual_wants_layers_of_that_form(generator: torch.Generator) -> None:
+    model = stack(channels=2)
+    prompt = torch.randn(2, 5, 4, dtype=torch.float64, generator=generator)
+    with pytest.raises(ValueError, match="by_residual"):
+        model.by_residual(prompt)
+    shipped = precisionlab.load("equivariant-attention/end-to-end").model
+    shipped.emit_mix[1] = 1e-16
+    with pytest.raises(ValueError, match="by_residual"):
+        shipped.by_residual(prompt)
