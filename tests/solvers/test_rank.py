@@ -102,6 +102,15 @@ def test_all_solvers_say_the_same_of_rank(name, case):
         assert bool((said <= A.shape[-1] * limit / 100).all())
 
 
+@pytest.mark.parametrize("name", ["qr", "svd", "cgls", "lsqr", "lsmr", "gradient-descent", "chebyshev"])
+def test_rank_is_judged_by_columns_where_these_are_the_worse(name):
+    # Columns within a factor 2 of one size: 0.99 counts as 1.98, and κ passes the threshold that of A does not.
+    A = torch.tensor([[0.99, 1.0], [0.0, 1e-15]], dtype=F64)
+    assert float(torch.linalg.cond(A)) < rank_limit(2, 2, F64)
+    options = {} if name in DIRECT else {"max_iterations": 2}
+    assert int(solvers.get(name, **options).solve(A, A.sum(dim=-1)).status) == DEFICIENT
+
+
 @pytest.mark.parametrize("dtype", [F64, F32], ids=str)
 def test_the_condition_does_not_know_the_units_of_the_unknowns(dtype, generator):
     R = torch.randn(8, 5, 5, dtype=dtype, generator=generator).triu()
