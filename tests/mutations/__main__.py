@@ -5,7 +5,7 @@
 
 Each mutation of `tests.mutations.table` is made in a copy of the tree, one at a time; the tests that it names must then
 fail, and the first that does must pass in the end, without any mutation. What survives must have a reason in the table.
-A mutation of the kernels is compiled first.
+A mutation of the kernels is compiled first. With `--only`, the rows of other mutations stay as they are in the file.
 
 No tool is used: those that mutate Python know no C++, and choose neither the mutation nor the tests that must see it.
 """
@@ -29,6 +29,7 @@ from tests.mutations.table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
 ENOUGH = 0.95
+SURVIVES = "survives: "
 CPU_SECONDS = 900
 """Of the tests of one mutation; a loop without an end is a failure, a busy machine is none."""
 ATTEMPTS = 3
@@ -150,22 +151,34 @@ def judged(mutations: list[Mutation], *, kernels: bool) -> list[Outcome]:
         return outcomes
 
 
-def markdown(outcomes: list[Outcome]) -> str:
-    """The table of what became of them."""
-    killed = sum(outcome.killed for outcome in outcomes)
+def named(mutation: Mutation) -> str:
+    """How a row begins."""
+    cells = [mutation.file, *(f"`{' '.join(part.split())}`" for part in (mutation.old, mutation.new))]
+    return f"| {' | '.join(cell.replace('|', '¦') for cell in cells)} |"
+
+
+def markdown(outcomes: list[Outcome], before: str) -> str:
+    """The table of what became of them, and, from the table before, of those that were not asked for."""
+    rows = {}
+    for outcome in outcomes:
+        by = f"`{outcome.by.rpartition('/')[2]}`" if outcome.killed else f"{SURVIVES}{outcome.mutation.survives}"
+        rows[named(outcome.mutation)] = f" {by.replace('|', '¦')} | {outcome.seconds:.0f} |"
+    names = [named(mutation) for mutation in MUTATIONS]
+    for line in before.splitlines():
+        for name in names:
+            if line.startswith(name):
+                rows.setdefault(name, line.removeprefix(name))
+    known = [name for name in names if name in rows]
+    killed = sum(not rows[name].startswith(f" {SURVIVES}") for name in known)
     lines = [
         "# Mutations",
         "",
-        f"{killed} of {len(outcomes)} killed, {100 * killed / len(outcomes):.0f} %: `python -m tests.mutations`.",
+        f"{killed} of {len(known)} killed, {100 * killed / len(known):.0f} %: `python -m tests.mutations`.",
         "",
         "| file | line | becomes | killed by | s |",
         "| --- | --- | --- | --- | ---: |",
+        *(name + rows[name] for name in known),
     ]
-    for outcome in outcomes:
-        mutation = outcome.mutation
-        by = f"`{outcome.by.rpartition('/')[2]}`" if outcome.killed else f"survives: {mutation.survives}"
-        cells = [mutation.file, *(f"`{' '.join(part.split())}`" for part in (mutation.old, mutation.new)), by]
-        lines.append(f"| {' | '.join(cell.replace('|', '¦') for cell in cells)} | {outcome.seconds:.0f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -190,7 +203,8 @@ def main() -> int:
     outcomes.sort(key=lambda outcome: mutations.index(outcome.mutation))
     if asked.out:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
-        asked.out.write_text(markdown(outcomes), encoding="utf-8")
+        before = asked.out.read_text(encoding="utf-8") if asked.only and asked.out.exists() else ""
+        asked.out.write_text(markdown(outcomes, before), encoding="utf-8")
     surprising = [outcome for outcome in outcomes if outcome.killed == bool(outcome.mutation.survives)]
     for outcome in surprising:
         print(f"{'killed, and was said to survive' if outcome.killed else 'survives'}: {outcome.mutation}")
