@@ -14,7 +14,6 @@ Reference: Dekker, A floating-point technique for extending the available precis
 and Oishi, Accurate sum and dot product, SIAM J. Sci. Comput. 26 (2005); Li et al., XBLAS, ACM TOMS 28 (2002).
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -140,27 +139,3 @@ def residual(A: torch.Tensor, b: torch.Tensor, x: DD) -> tuple[DD, torch.Tensor]
     scaled_x = DD(ldexp(x.hi, shift), ldexp(x.lo, shift))
     product = matvec(ldexp(A.double(), -columns.unsqueeze(-2)), scaled_x)
     return subtract(from_double(ldexp(b.double(), -e.unsqueeze(-1))), product), e
-
-
-def matmul(a: DD, b: DD) -> DD:
-    """A B, for (..., m, k) and (..., k, n), to k·2⁻⁹⁶ of the largest magnitudes in row and column, for k <= 1,024."""
-    # Rows of A and columns of B in five slices of so few bits that float64 sums of products of them are exact, in any
-    # order (Ozaki, Ogita, Oishi and Rump, Numer. Algorithms 59 (2012)). What is below 2⁻⁹⁶⁸ is lost.
-    count = 5
-    bits = (53 - math.ceil(math.log2(count * a.hi.shape[-1]))) // 2
-    left, right = _slices(a, -1, bits, count), _slices(b, -2, bits, count)
-    result = from_double(torch.cat(left, -1) @ torch.cat(right[::-1], -2))
-    for last in range(count - 1, 0, -1):
-        result = add(from_double(torch.cat(left[:last], -1) @ torch.cat(right[:last][::-1], -2)), result)
-    return result
-
-
-def _slices(a: DD, dim: int, bits: int, count: int) -> list[torch.Tensor]:
-    """The leading slices of numbers, in units of 2^(e − bits), 2^(e − 2 bits), …, 2^e above all along a dimension."""
-    top, found = exponent(a.hi, dim).unsqueeze(dim), []
-    for place in range(1, count + 1):
-        # Added to a number of [2⁵², 2⁵³) units, a sum is rounded to whole ones.
-        shift = ldexp(torch.full_like(a.hi[..., :1, :1], 1.5), 52 - place * bits + top)
-        found.append((a.hi + shift) - shift)
-        a = two_sum(a.hi - found[-1], a.lo)
-    return found

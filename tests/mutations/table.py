@@ -89,8 +89,6 @@ MUTATIONS = [
         ("return quick_two_sum(first, rest.hi / b.hi)", "return from_double(first)"),
         ("p.lo + (a.hi * b.lo + a.lo * b.hi)", "p.lo + a.hi * b.lo"),
         ("hi[half : 2 * half], lo[half : 2 * half]", "hi[half : 2 * half], lo[:half]"),
-        ("a = two_sum(a.hi - found[-1], a.lo)", "a = from_double(a.hi - found[-1])"),
-        ("math.ceil(math.log2(count * a.hi.shape[-1]))", "0"),
     ),
     *changes(
         "solvers/_core/scaling.py",
