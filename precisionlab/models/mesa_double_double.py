@@ -213,7 +213,15 @@ def _at(a: DD, t: int) -> DD:
 
 
 def matmul(a: DD, b: DD) -> DD:
-    """A B, for (..., m, k) and (..., k, n), to k·2⁻⁹⁶ of the largest magnitudes in row and column, for k <= 1,024."""
+    """A B, to k·2⁻⁹⁶ of the largest magnitudes in row and column.
+
+    Args:
+        a: (..., m, k), k at most 1,024.
+        b: (..., k, n).
+
+    Returns:
+        (..., m, n).
+    """
     # Rows of A and columns of B in five slices of so few bits that float64 sums of products of them are exact, in any
     # order (Ozaki, Ogita, Oishi and Rump, Numer. Algorithms 59 (2012)). What is below 2⁻⁹⁶⁸ is lost.
     count = 5

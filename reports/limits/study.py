@@ -140,7 +140,7 @@ def headline(frame: pd.DataFrame) -> str:
     ratio = frame[frame["layers"] < 4]["ratio"].max()
     deep = frame[frame["layers"] == 4].groupby("problems", sort=False)["mse_mean"].median()
     told = listed([f"{format_mse(value)} for {name}" for name, value in deep.items()])
-    return f"Two and three layers are within {format_ratio(ratio)} the limit of their depth; four reach {told}"
+    return f"Two and three layers have {ratio:.2f} times the least error of their depth at most; four reach {told}"
 
 
 def tail(frame: pd.DataFrame) -> str:

@@ -434,9 +434,9 @@ SENTENCES: dict[str, tuple[Any, Any, str, Any, str]] = {
     "depths": (
         depths.headline,
         stacks(1.0),
-        "within 1× the limit of their depth; four reach 1.0e-4",
+        "have 1.00 times the least error of their depth at most; four reach 1.0e-4",
         stacks(3.0),
-        "within 3× the limit of their depth; four reach 3.0e-4",
+        "have 3.00 times the least error of their depth at most; four reach 3.0e-4",
     ),
     "the last layer by the residual": (
         ends.by_residual,
