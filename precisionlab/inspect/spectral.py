@@ -13,11 +13,12 @@ Proof. Interval arithmetic with outward rounding (`mpmath.iv`), from the weights
 into pieces; on each the enclosure of e goes through the layers, by mean values. From the first layer on after which all
 are pure (m_x and t_axx alone), e ↦ c₀ + c₁ e + c₂ e² knows no λ: the hull of all pieces goes through these layers at
 once, by the exact range of a parabola. A piece that is enclosed too widely is halved. The bound holds in exact
-arithmetic; what rounding adds is measured.
+arithmetic; `rounding` proves what rounding adds.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -128,26 +129,62 @@ def prove(layers: Sequence[Layer], smallest: float, largest: float, *, tightness
 
     Returns:
         The bound.
+    """
+    with working():
+        found, pieces = hulls(layers, smallest, largest, tightness=tightness)
+        error = mpmath.mpf(max(abs(found[-1].a), abs(found[-1].b)))
+        return SpectralBound(smallest=smallest, largest=largest, error=up(error), pieces=pieces)
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Interval arithmetic at the precision of these proofs, for a block, and room for the ends of its intervals."""
+    before, mpmath.iv.prec = mpmath.iv.prec, _BITS
+    try:
+        with mpmath.workprec(_BITS):
+            yield
+    finally:
+        mpmath.iv.prec = before
+
+
+def first_pure(layers: Sequence[Layer]) -> int:
+    """From which layer on all are pure.
+
+    Args:
+        layers: Of the model.
+
+    Returns:
+        The place of the first of them, the number of layers where the last is not.
+    """
+    return max((place + 1 for place, layer in enumerate(layers) if not layer.pure), default=0)
+
+
+def hulls(
+    layers: Sequence[Layer], smallest: float, largest: float, *, tightness: float = 1.02
+) -> tuple[list[Any], int]:
+    """Enclosures of e = 1 − s over an interval of singular values, before the first pure layer and after each.
+
+    Args:
+        layers: Of the model.
+        smallest: The smallest singular value, above zero.
+        largest: The largest.
+        tightness: As that of `prove`.
+
+    Returns:
+        The enclosures, intervals of mpmath, and into how many pieces the interval was cut.
 
     Raises:
         ValueError: If the interval is empty, or would have to be cut into too many pieces.
     """
     if not 0 < smallest <= largest < math.inf:
         raise ValueError(f"smallest, largest: got {smallest} and {largest}, want 0 < smallest <= largest")
-    first_pure = len(layers)
-    while first_pure and layers[first_pure - 1].pure:
-        first_pure -= 1
-    before, bits = mpmath.iv.prec, _BITS
-    mpmath.iv.prec = bits
-    try:
-        low, high = mpmath.iv.mpf(smallest) ** 2, mpmath.iv.mpf(largest) ** 2
-        hull, pieces = _hull(layers[:first_pure], low.a, high.b, tightness)
-        for layer in layers[first_pure:]:
-            hull = _parabola(layer, hull)
-        error = mpmath.mpf(max(abs(hull.a), abs(hull.b)))
-        return SpectralBound(smallest=smallest, largest=largest, error=_up(error), pieces=pieces)
-    finally:
-        mpmath.iv.prec = before
+    start = first_pure(layers)
+    low, high = mpmath.iv.mpf(smallest) ** 2, mpmath.iv.mpf(largest) ** 2
+    hull, pieces = _hull(layers[:start], low.a, high.b, tightness)
+    found = [hull]
+    for layer in layers[start:]:
+        found.append(_parabola(layer, found[-1]))
+    return found, pieces
 
 
 def _hull(layers: Sequence[Layer], low: Any, high: Any, tightness: float) -> tuple[Any, int]:
@@ -238,7 +275,14 @@ def _parabola(layer: Layer, e: Any) -> Any:
     return iv.mpf([min(value.a for value in values), max(value.b for value in values)])
 
 
-def _up(value: Any) -> float:
-    """The smallest float64 that is not below."""
+def up(value: Any) -> float:
+    """The smallest float64 that is not below a number.
+
+    Args:
+        value: Of mpmath.
+
+    Returns:
+        The float64.
+    """
     nearest = float(value)
     return nearest if mpmath.mpf(nearest) >= value else math.nextafter(nearest, math.inf)

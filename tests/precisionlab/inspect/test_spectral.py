@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import mpmath
@@ -83,6 +84,13 @@ def test_newton_schulz_squares_its_error() -> None:
     bound = spectral.prove([FIRST] + 5 * [NEWTON_SCHULZ], 0.5, 1.0, tightness=1.0001)
     assert bound.error == pytest.approx((1 - 0.25) ** 64, rel=0.05)
     assert bound.error >= (1 - 0.25) ** 64
+
+
+def test_a_bound_is_rounded_up() -> None:
+    """One step at one singular value: (1 − λ)², a rational number."""
+    for k in range(1, 200):
+        sigma = k / 200
+        assert Fraction(spectral.prove([FIRST], sigma, sigma).error) >= (1 - Fraction(sigma) ** 2) ** 2
 
 
 def test_a_weight_that_is_off_by_a_thousandth_is_seen() -> None:
