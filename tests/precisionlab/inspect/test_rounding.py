@@ -3,6 +3,7 @@
 import math
 from copy import deepcopy
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 import precisionlab
 from precisionlab.inspect import spectral
 from precisionlab.inspect.rounding import RoundingBound, prove_rounding
+from precisionlab.inspect.spectral import Layer
 from precisionlab.models import EquivariantStack
 from precisionlab.tasks.exact_least_squares import solve_exactly
 from solvers._core import double_double as dd
@@ -88,6 +90,44 @@ def test_it_holds_and_is_not_far_above(
     assert (error <= allowed).all()
     # Worst cases of sums over m and n add up where errors are in truth of either sign.
     assert (allowed / error).min() <= 8 * m * n
+
+
+def spoilt(
+    layers: list[Layer], A: torch.Tensor, b: torch.Tensor, unit: float, left: torch.Tensor, right: torch.Tensor
+) -> torch.Tensor:
+    """The answer where every sum of products is off by all that it may be, with signs that add up."""
+    m, n = A.shape[-2:]
+
+    def rounded(P: torch.Tensor, Q: torch.Tensor, terms: int, rows: torch.Tensor) -> torch.Tensor:
+        off = terms * unit / (1 - terms * unit) * (P.abs() @ Q.abs())
+        return P @ Q + off * rows.unsqueeze(-1) * right.unsqueeze(-2)
+
+    X, identity = torch.zeros_like(A), torch.eye(n, dtype=torch.float64)
+    for layer in layers:
+        aa, ax, xx = (rounded(P.mT, Q, m, right) for P, Q in ((A, A), (A, X), (X, X)))
+        M_x = layer.m_x * identity + layer.aax * aa + layer.axx * ax + layer.xxx * xx
+        X = rounded(A, layer.m_a * identity + layer.aaa * aa, n, left) + rounded(X, M_x, n, left)
+    return rounded(b.unsqueeze(-2), X, m, torch.ones_like(b[:, :1])).squeeze(-2)
+
+
+@pytest.mark.parametrize("residual", [0.0, 1.0])
+@pytest.mark.parametrize(("name", "m", "n"), [("end-to-end", 20, 5), ("end-to-end-1e3", 6, 2)])
+def test_an_adversary_comes_near_it(name: str, m: int, n: int, residual: float, generator: torch.Generator) -> None:
+    unit, layers = 2.0**-36, spectral.layers_of(model_of(name))  # float64 rounds nothing beside it
+    A, b = (part / (m**0.5 if model_of(name).mixer.mean else 1.0) for part in hard(name, m, n, residual, generator))
+    left, _, right = torch.linalg.svd(A, full_matrices=False)
+    x = torch.linalg.lstsq(A, b.unsqueeze(-1)).solution.squeeze(-1)
+    r = b - (A @ x.unsqueeze(-1)).squeeze(-1)
+    own = bound(name, m, n, unit)
+    allowed = torch.tensor([
+        own.of(*sizes) for sizes in zip(x.norm(dim=-1).tolist(), r.norm(dim=-1).tolist(), strict=True)
+    ])
+    worst = torch.zeros_like(allowed)
+    for rows, sign in product((left[:, :, -1], r), (1.0, -1.0)):
+        error = (spoilt(layers, A, b, unit, sign * rows.sign(), right[:, -1].sign()) - x).norm(dim=-1)
+        worst = torch.maximum(worst, error)
+    assert (worst <= allowed).all()
+    assert (allowed / worst).min() <= 10
 
 
 @pytest.mark.parametrize("name", list(STATED))
