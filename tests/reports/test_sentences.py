@@ -29,7 +29,7 @@ repetition, recipe, recipes, term = (
     load("self-term-plateau"),
 )
 jacobian, momentum, nist, schulz = load("jacobian-spectrum"), load("momentum"), load("nist"), load("newton-schulz")
-anywhere, depths = load("any-size"), load("limits")
+anywhere, depths, mesa = load("any-size"), load("limits"), load("mesa")
 ode, shifted, neighbours = load("ode"), load("out-of-distribution"), load("neighbours")
 
 
@@ -145,6 +145,21 @@ def equations(alone: float, refined: float = 1e-33, control: float = 1e-33) -> p
     ])
 
 
+def layers(ours: float, rival: float) -> pd.DataFrame:
+    facts = {"T": 8, "d": 4, "decay": "1 to 1"}
+    return pd.DataFrame([
+        {"dtype": dtype, "method": name, **facts, "λ ×": shift, "output": error, "gradient": error, "seconds": seconds}
+        for dtype in ("float64", "float32")
+        for shift in mesa.SHIFTS
+        for name, error, seconds in (
+            (mesa.OURS, ours, 1.0 + (ours > 1e-10)),
+            (mesa.RIVAL, rival, 1.0),
+            (mesa.BARE, rival, 1.0),
+            (mesa.FACTOR, rival, 1.0),
+        )
+    ])
+
+
 def shifts(emitted: float, solver: float, control: float = 1e-16) -> pd.DataFrame:
     base = {"model": "m", "value": 1.0, "alone": solver, "control": control}
     return pd.DataFrame([
@@ -196,6 +211,28 @@ SENTENCES: dict[str, tuple[Any, Any, str, Any, str]] = {
         "10 where the plain iteration takes 10",
         beside(1e-10, applications=40),
         "40 where the plain iteration takes 40",
+    ),
+    "mesa": (
+        mesa.headline,
+        layers(1e-16, 5e-4),
+        "is off by 1.0e-16, its gradients are off by 1.0e-16 at most; conjugate gradients with 1e-05 in the den",
+        layers(0.0, float("nan")),
+        "is exact, rounded once, its gradients are off by 0.0e+00 at most; conjugate gradients with 1e-05 in the "
+        "denominators by inf at λ × 1 and inf at λ × 1e-06",
+    ),
+    "mesa, by λ": (
+        mesa.by_ridge,
+        layers(1e-16, 5e-4),
+        "times 1e-06: precisionlab 1.0e-16 (1.0e-16), CG, 1e-5 added 5.0e-04 (5.0e-04)",
+        layers(2e-3, 5e-14),
+        "times 1e-06: precisionlab 2.0e-03 (2.0e-03), CG, 1e-5 added 5.0e-14 (5.0e-14)",
+    ),
+    "mesa, cost": (
+        mesa.cost,
+        layers(1e-16, 1.0),
+        "takes 1 to 1 times CG, 1e-5 added",
+        layers(1e-3, 1.0),
+        "takes 2 to 2 times CG, 1e-5 added",
     ),
     "no start above": (
         floors.above,
