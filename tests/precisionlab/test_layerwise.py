@@ -59,13 +59,14 @@ def test_one_unknown_teaches_every_size() -> None:
     small = replace(
         experiment,
         name="test/end-to-end",
-        task=replace(experiment.task, condition=40.0),
-        model=replace(experiment.model, layers=11),
+        task=replace(experiment.task, condition=10.0),
+        model=replace(experiment.model, layers=9),
+        phases=(replace(experiment.phases[0], batch=512, searches=1),),
     )
     run = precisionlab.train(small, progress=False)
     layers = spectral.layers_of(run.model)
     assert all(layer.pure for layer in layers[2:])
-    assert spectral.prove(layers, 1 / 40, 1.0).error <= 16 * U
+    assert spectral.prove(layers, 1 / 10, 1.0).error <= 16 * U
     A = torch.randn(20, 120, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     x = torch.randn(20, 40, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     A = A / torch.linalg.matrix_norm(A, ord=2)[:, None, None]
@@ -77,7 +78,8 @@ def test_one_unknown_teaches_every_size() -> None:
 
 def test_a_run_is_resumed_layer_by_layer(tmp_path: Path) -> None:
     experiment = get("equivariant-attention/end-to-end-1e3")
-    small = replace(experiment, name="test/resumed", model=replace(experiment.model, layers=5))
+    phase = replace(experiment.phases[0], batch=128, searches=0)
+    small = replace(experiment, name="test/resumed", model=replace(experiment.model, layers=3), phases=(phase,))
     whole = precisionlab.train(small, progress=False)
     precisionlab.train(small, run_dir=tmp_path / "run", time_limit=1e-9, progress=False)
     again = precisionlab.train(small, run_dir=tmp_path / "run", resume=True, progress=False)
