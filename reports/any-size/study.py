@@ -4,7 +4,8 @@
 
 One set of weights serves every number of unknowns and rows. Trainings: each recipe from five seeds, timed, and the
 model end to end measured alone on fresh problems as the paper draws them. Solvers for κ up to a bound: problems of that
-very κ, 1 to 100 unknowns, up to 10,000 rows, solved by one application of the model, nothing refined. Newton–Schulz:
+very κ, 1 to 100 unknowns, up to 10,000 rows, solved by one application of the model, nothing refined, its last layer
+evaluated as the others or by the residual (docs/end-to-end.md). Newton–Schulz:
 X b as the model left it, plain and accelerated, refined, and its control. Errors are against solutions in
 double-double. A quarter of an hour on one core.
 """
@@ -96,17 +97,38 @@ def cell(subjects: dict[str, Any], m: int, n: int, condition: float, residual: f
     return row
 
 
+class ByResidual(torch.nn.Module):
+    """A model whose last layer is evaluated by the residual.
+
+    Args:
+        model: Of equivariant attention, trained end to end.
+    """
+
+    any_size = True
+
+    def __init__(self, model: EquivariantStack) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, prompt: torch.Tensor) -> torch.Tensor:
+        """Emit the answers."""
+        return self.model.by_residual(prompt)
+
+
 def bounded() -> pd.DataFrame:
     """The solvers for κ up to a bound, alone, at that κ; what is proved of each stands with it."""
     rows = []
     for name, bound in BOUNDS.items():
-        model = precisionlab.load(name).model
+        run = precisionlab.load(name)
+        model, task = run.model, run.experiment.task
         assert isinstance(model, EquivariantStack)
+        assert isinstance(task, LeastSquares)
         layers = spectral.layers_of(model)
         proved = spectral.prove(layers, 1 / (2 * bound), 1.0).error
         facts = {"solver": name, "layers": len(layers) + 1, "proved": proved}
         shapes = product((*SHAPES, LARGEST), RESIDUALS)
-        rows += [facts | cell({"alone": load_solver(name)}, *shape, bound, r) for shape, r in shapes]
+        subjects = {"alone": load_solver(run), "residual": task.solver_class(task.step(ByResidual(model)))}
+        rows += [facts | cell(subjects, *shape, bound, r) for shape, r in shapes]
     return pd.DataFrame(rows)
 
 
@@ -153,7 +175,9 @@ def by_bound(frame: pd.DataFrame) -> str:
     told = [
         f"κ <= {part['condition'].iloc[0]:.0e} in {part['layers'].iloc[0]} layers: medians "
         f"{format_ratio(ratios(part, 'alone').median())} in the middle and {format_ratio(ratios(part, 'alone').max())} "
-        f"at most, 95th percentiles {format_ratio(ratios(part, 'alone', 'p95').max())} at most, "
+        f"at most, 95th percentiles {format_ratio(ratios(part, 'alone', 'p95').max())} at most; its last layer by the "
+        f"residual, medians {format_ratio(ratios(part, 'residual').max())} at most and 95th percentiles "
+        f"{format_ratio(ratios(part, 'residual', 'p95').max())}; "
         f"proved to {part['proved'].iloc[0]:.1e} in exact arithmetic"
         for _, part in frame.groupby("solver", sort=False)
     ]
@@ -189,7 +213,7 @@ def page(trained: pd.DataFrame, frame: pd.DataFrame, table: pd.DataFrame) -> Con
             for n, m, r in zip(frame["n"], frame["m"], frame["residual"], strict=True)
         ],
     )
-    quantiles = {f"{part}_{what}": ".1e" for part in ("qr", *PARTS) for what in ("median", "p95")}
+    quantiles = {f"{part}_{what}": ".1e" for part in ("qr", "residual", *PARTS) for what in ("median", "p95")}
     formats = quantiles | {"condition": ".0e", "residual": ".0f", "proved": ".1e", "m": ",", "problems": ","}
     bounds, steps = ({name: how for name, how in formats.items() if name in part} for part in (frame, table))
     errors_of = {f"{told}, {name}": ".1e" for told, name in product(SAMPLERS, DTYPES)}
@@ -238,7 +262,9 @@ STUDY = Study(
             },
         ),
         "bounds": Measured(
-            function=bounded, settings=SETTINGS | {"κ": list(BOUNDS.values())}, checkpoints=list(BOUNDS)
+            function=bounded,
+            settings=SETTINGS | {"κ": list(BOUNDS.values()), "last layer": ["alone", "residual"]},
+            checkpoints=list(BOUNDS),
         ),
         "newton-schulz": Measured(function=schulz, settings=SETTINGS | {"κ": list(CONDITIONS)}, checkpoints=[NEWTON]),
     },

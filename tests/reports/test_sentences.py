@@ -72,7 +72,7 @@ def stacks(ratio: float, *, expected: float = 1.0) -> pd.DataFrame:
 def beside(error: float, *, left: int = 0, applications: int = 10) -> pd.DataFrame:
     row = {"solver": "s", "condition": 1e3, "layers": 16, "proved": 1e-17, "problems": 8, "refined_converged": 8 - left}
     row |= {f"qr_{what}": 1e-10 for what in ("median", "p95")}
-    for part in anywhere.PARTS:
+    for part in (*anywhere.PARTS, "residual"):
         row |= {f"{part}_median": error, f"{part}_p95": error, f"{part}_applications": applications}
     return pd.DataFrame([row])
 
