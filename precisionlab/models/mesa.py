@@ -104,10 +104,10 @@ def mesa(
         Outputs and last states, in the dtype of q.
 
     Raises:
-        ValueError: If shapes do not fit, or some λ is so small beside H that H + Λ has no Cholesky factor in float64.
+        ValueError: If shapes do not fit, or some λ is so small beside H that float64 cannot factor H + Λ well enough.
 
     Error:
-        Of the output, of every gradient: a few u of the largest entry, whatever the condition of H + Λ up to 1e13.
+        Of outputs and gradients: 2 u of the largest entry, for every condition of H + Λ up to about 1e14.
         States are rounded where they are returned: a sequence that is cut in two there has been perturbed by u.
     """
     batch, tokens, heads, d = q.shape

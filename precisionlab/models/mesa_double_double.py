@@ -24,7 +24,9 @@ from solvers._core.scaling import exponent, ldexp
 
 CHUNK = 64
 _REST = 2.0**-96
-"""A relatively smaller correction is the last."""
+"""A relatively smaller correction is the last, as is one that is not half of the one before."""
+_UNSETTLED = 2.0**-48
+"""A relatively larger last correction says that the factor does not serve."""
 _MOST_CORRECTIONS = 12
 
 
@@ -79,19 +81,27 @@ class _Chunk(NamedTuple):
         factors: torch.Tensor
         factors, failed = torch.linalg.cholesky_ex(torch.stack(made, dim=1))
         if failed.any() and torch.isfinite(made[-1]).all():
-            raise ValueError(f"ridge: got as little as {float(self.ridge.hi.min()):.1e}, too small beside the keys")
+            raise self._too_small()
         return factors
+
+    def _too_small(self) -> ValueError:
+        return ValueError(f"ridge: got as little as {float(self.ridge.hi.min()):.1e}, too small beside the keys")
 
     def solved(self, right: DD, factors: torch.Tensor, c: DD, w: DD) -> DD:
         """Solve (H_t + Λ) x_t = right_t, (N, C, d)."""
         x, rest = _each(right, torch.zeros_like), right
-        for _ in range(_MOST_CORRECTIONS):
+        sizes = torch.zeros_like(right.hi[..., 0])
+        settled = sizes > 0
+        for place in range(_MOST_CORRECTIONS):
             change = torch.cholesky_solve(rest.hi.unsqueeze(-1), factors).squeeze(-1)
-            x = add(x, from_double(change))
-            if bool((change.norm(dim=-1) <= _REST * x.hi.norm(dim=-1)).all()):
+            x, before, sizes = add(x, from_double(change)), sizes, change.norm(dim=-1)
+            settled = settled | (sizes <= _REST * x.hi.norm(dim=-1)) | ((sizes > before / 2) & (place > 0))
+            if bool(settled.all()):
                 break
             seen = add(multiply(c, matmul(x, self.H)), matmul(multiply(w, matmul(x, _turned(self.k))), self.k))
             rest = subtract(subtract(right, multiply(self.ridge, x)), seen)
+        if (sizes > _UNSETTLED * x.hi.norm(dim=-1)).any():
+            raise self._too_small()
         return x
 
 

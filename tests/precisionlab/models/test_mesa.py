@@ -82,6 +82,21 @@ def test_the_layer_is_exact_to_rounding(ridge: float, generator: torch.Generator
         assert largest_error(plain.o, exact[0]) <= 4 * tokens * d * U * condition
 
 
+def test_what_is_not_refused_is_exact(generator: torch.Generator) -> None:
+    refused = []
+    for power in range(12, 24):
+        given = drawn(generator, tokens=20, d=6, ridge=10.0**-power)
+        try:
+            o = mesa(*given).o
+        except ValueError:
+            refused.append(power)
+        else:
+            with mpmath.workdps(80):
+                assert largest_error(o, exactly(numbers(given))[0]) <= 2 * U, power
+    assert refused
+    assert min(refused) > 12
+
+
 def test_float64_alone_loses_the_digits(generator: torch.Generator) -> None:
     given = drawn(generator, tokens=3, d=6, ridge=1e-9)
     fast, plain = mesa(*given).o, mesa_by_the_formula(*given).o
