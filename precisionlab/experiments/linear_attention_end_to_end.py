@@ -12,7 +12,7 @@ from precisionlab.training.headwise import Headwise
 
 EXPERIMENT = Experiment(
     name="linear-attention/end-to-end",
-    cost="about 5 min on one core",
+    cost="about 2 min on one core",
     task=LeastSquares(condition=5, spectrum="extremes", gaussian=0.8, axes=True),
     model=ModelConfig(mixer=LinearAttention(heads=2), width=16, layers=11, positions="none"),
     phases=(Headwise(easier={"spread": 0.4}),),
