@@ -4,10 +4,13 @@
 
 Equivariant attention is the shipped checkpoint, its weights as stored or rounded to float32, on problems as the paper
 draws them: 5 unknowns, 20 rows, A ~ N(0, I) or κ = 5. Nothing is around it: a prompt goes in, and what comes out is
-measured. The Transformers have softmax attention, LayerNorm and a perceptron of four times the width, in float32 as in
-the paper, at depths 1, 2, 4 and 8; and at condition number 5. Their problems have 2 unknowns and 6 rows.
+measured. Plain linear attention is trained here from three seeds, in five minutes of one core, and measured likewise.
+The Transformers have softmax attention, LayerNorm and a perceptron of four times the width, in float32 as in the paper,
+at depths 1, 2, 4 and 8; and at condition number 5. Their problems have 2 unknowns and 6 rows.
 """
 
+import time
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 
 import pandas as pd
@@ -38,6 +41,7 @@ U2 = 2.0**-48
 GAUSSIAN, FIXED, PAPER = "A ~ N(0, I)", f"κ = {FIXED_CONDITION:g}", "the paper's, A ~ N(0, I)"
 NAME, QR = "equivariant-attention/end-to-end", "QR"
 ALONE, RESIDUAL = f"{NAME}, alone", f"{NAME}, alone, its last layer by the residual"
+DENSE, SEEDS, DENSE_PROBLEMS = "linear-attention/end-to-end", (0, 1, 2), 20_000
 SAMPLERS = {GAUSSIAN: LeastSquares(), FIXED: LeastSquares(condition=FIXED_CONDITION, spectrum="extremes")}
 PROBLEMS, AT_ONCE, SEED = 100_000, 10_000, 2503
 
@@ -63,22 +67,46 @@ def experiment(depth: int, condition: float | None) -> Experiment:
     )
 
 
-def solved(problems: int = PROBLEMS) -> pd.DataFrame:
-    """Errors of the model alone and of Householder QR, each in both dtypes, on the same problems in that dtype."""
+Emit = Callable[[torch.Tensor], torch.Tensor]
+
+
+def solved() -> pd.DataFrame:
+    """Errors of the shipped model, its last layer evaluated in either order, and of Householder QR."""
     trained = precisionlab.load(NAME).model
     assert isinstance(trained, EquivariantStack)
     models = {name: deepcopy(trained).to(dtype) for name, dtype in DTYPES.items()}
+    emitted = {dtype: {ALONE: model, RESIDUAL: model.by_residual} for dtype, model in models.items()}
+    return measured(emitted, PROBLEMS)
+
+
+def dense() -> pd.DataFrame:
+    """Errors of plain linear attention from each seed, with its weights and the seconds of one core it was trained."""
+    models: dict[str, torch.nn.Module] = {}
+    facts = {}
+    for seed in SEEDS:
+        begun = time.process_time()
+        run = precisionlab.train(DENSE, seed=seed, progress=False)
+        name = f"seed {seed}"
+        facts[name] = {"seconds": time.process_time() - begun, "weights": run.card.parameters}
+        models[name] = run.model
+    emitted: dict[str, dict[str, Emit]] = {
+        dtype: {name: deepcopy(model).to(kind) for name, model in models.items()} for dtype, kind in DTYPES.items()
+    }
+    return measured(emitted, DENSE_PROBLEMS).join(pd.DataFrame(facts).T, on="solver")
+
+
+def measured(emitted: Mapping[str, Mapping[str, Emit]], problems: int) -> pd.DataFrame:
+    """Errors of models alone, by dtype and name, and of Householder QR on the same problems in that dtype."""
     rows = []
     for told, task in SAMPLERS.items():
-        for dtype, model in models.items():
+        for dtype, models in emitted.items():
             generator = torch.Generator().manual_seed(SEED)
-            errors: dict[str, list[torch.Tensor]] = {ALONE: [], RESIDUAL: [], QR: []}
+            errors: dict[str, list[torch.Tensor]] = {name: [] for name in (*models, QR)}
             for count in [min(AT_ONCE, problems - start) for start in range(0, problems, AT_ONCE)]:
                 prompt = task.sample(count, generator=generator, dtype=torch.float64).prompt.to(DTYPES[dtype])
-                A, b = prompt[..., :-1], prompt[..., -1]
                 with torch.no_grad():
-                    answers = {ALONE: model(prompt), RESIDUAL: model.by_residual(prompt)}
-                answers[QR] = torch.as_tensor(solvers.get("qr").solve(A, b).x)
+                    answers = {name: emit(prompt) for name, emit in models.items()}
+                answers[QR] = torch.as_tensor(solvers.get("qr").solve(prompt[..., :-1], prompt[..., -1]).x)
                 for name, x in answers.items():
                     errors[name].append(solvers.errors.mse(x.double(), exact(task, prompt)))
             for name, parts in errors.items():
@@ -130,6 +158,19 @@ def by_residual(results: pd.DataFrame) -> str:
     )
 
 
+def from_random(results: pd.DataFrame) -> str:
+    """Plain linear attention in float64: each seed's median on each sampler."""
+    rows = results[(results["dtype"] == "float64") & (results["solver"] != QR)]
+    told = [
+        f"{problems} {listed([format_mse(median) for median in part['mse_median']])}"
+        for problems, part in rows.groupby("problems", sort=False)
+    ]
+    return (
+        f"Plain linear attention from {rows['solver'].nunique()} seeds of random weights, median squared errors: "
+        f"{'; '.join(told)}; at most {format_mse(rows['mse_max'].max())}"
+    )
+
+
 def title(results: pd.DataFrame) -> str:
     """Every depth on Gaussian problems."""
     curve = results[results["problems"] == GAUSSIAN].set_index("layers")["test_mse"]
@@ -148,7 +189,7 @@ def above_rounding(results: pd.DataFrame) -> str:
     )
 
 
-def page(equivariant: pd.DataFrame, results: pd.DataFrame) -> Content:
+def page(equivariant: pd.DataFrame, dense: pd.DataFrame, results: pd.DataFrame) -> Content:
     """What the page says."""
     theirs = pd.DataFrame([{"problems": PAPER, "layers": depth, "test_mse": mse} for depth, mse in PAPER_MSE.items()])
     columns = ["problems", "layers", "test_mse"]
@@ -164,6 +205,14 @@ def page(equivariant: pd.DataFrame, results: pd.DataFrame) -> Content:
                 formats={"count": ",", **dict.fromkeys(("mse_mean", "mse_median", "mse_max"), ".1e")},
             ),
             Text(title="The last layer by the residual", body=by_residual(equivariant)),
+            Table(
+                frame=dense,
+                title=from_random(dense),
+                caption=f"{DENSE}: coordinates mixed freely, dense q, k, v and o, ten hidden layers and a read-out, "
+                "trained on emitted x alone; seconds are of one core. Errors as above.",
+                formats={"count": ",", "seconds": ".0f", "weights": ",.0f"}
+                | dict.fromkeys(("mse_mean", "mse_median", "mse_max"), ".1e"),
+            ),
             Text(title="Transformers by their depth", body=f"{title(results)}."),
             Figure(
                 name="depth",
@@ -190,7 +239,7 @@ def page(equivariant: pd.DataFrame, results: pd.DataFrame) -> Content:
                 "other sizes and of another length of training than the paper's, and compare in shape alone.",
             ),
         ],
-        spread="one checkpoint, seed 0; one seed a depth",
+        spread=f"one checkpoint, seed 0; {len(SEEDS)} seeds of plain linear attention; one seed a depth",
     )
 
 
@@ -206,6 +255,16 @@ STUDY = Study(
                 "seed": SEED,
             },
             checkpoints=[NAME],
+        ),
+        "dense": Measured(
+            function=dense,
+            settings={
+                "experiment": Cell(experiment=DENSE).key,
+                "seeds": list(SEEDS),
+                "samplers": list(SAMPLERS),
+                "fresh problems": DENSE_PROBLEMS,
+                "seed": SEED,
+            },
         ),
         "results": Trained(
             cells=[

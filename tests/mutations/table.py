@@ -338,8 +338,8 @@ MUTATIONS = [
         (KERNELS + "/test_choice.py", KERNELS + "/test_iterates.py", KERNELS + "/test_convolution.py"),
         ("return tensor.detach().resolve_neg().contiguous()", "return tensor.detach().contiguous()"),
         (
-            "if fwAD._current_level >= 0 or any(is_functorch_wrapped_tensor(t) for t in tensors):",
-            "if fwAD._current_level >= 0:",
+            "return fwAD._current_level >= 0 or any(is_functorch_wrapped_tensor(t) for t in tensors)",
+            "return fwAD._current_level >= 0",
         ),
         ("MAX_COLUMNS = 32", "MAX_COLUMNS = 33"),
         ("return None if takes else", "return None if True else"),

@@ -475,6 +475,13 @@ SENTENCES: dict[str, tuple[Any, Any, str, Any, str]] = {
         stacks(3.0),
         "have 3.00 times the least error of their depth at most; four reach 3.0e-4",
     ),
+    "from random weights": (
+        ends.from_random,
+        once(1e-28, 1e-32, 1e-28).assign(mse_median=1e-28, mse_max=1e-26),
+        "A ~ N(0, I) 1.0e-28 and 1.0e-28; at most 1.0e-26",
+        once(1e-28, 1e-32, 1e-28).assign(mse_median=1e-20, mse_max=1e-10),
+        "A ~ N(0, I) 1.0e-20 and 1.0e-20; at most 1.0e-10",
+    ),
     "the last layer by the residual": (
         ends.by_residual,
         once(1e-15, 1e-14, 1e-16),
