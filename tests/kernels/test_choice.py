@@ -10,6 +10,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from solvers import fused
+from solvers.fused import householder
+
+from .cases import normal
 
 
 def test_without_the_module_eager_code_runs_and_it_is_said_once():
@@ -89,3 +92,14 @@ def test_what_a_gpu_does_not_take_goes_to_eager_code(kernels, monkeypatch, canno
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ValueError, match="auto, fused, eager"):
         fused.chosen("quick")
+
+
+def test_a_lazily_negated_tensor_is_read_with_its_sign(kernels, rng):
+    A, b = normal(rng, 3, 6, 2), normal(rng, 3, 6)
+    lazy = torch._neg_view(-A)  # as arithmetic on imaginary parts hands on: contiguous, the other sign in memory
+    assert lazy.is_neg()
+    assert lazy.is_contiguous()
+    for one, other in zip(
+        householder.solve_by_householder(lazy, b), householder.solve_by_householder(A, b), strict=True
+    ):
+        assert torch.equal(one, other)
