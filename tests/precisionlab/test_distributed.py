@@ -1,10 +1,13 @@
 """Several processes under torchrun: the same sums to rounding, the same floor, one writer."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,14 @@ from .small import NAME
 U = torch.finfo(torch.float64).eps / 2
 QUICK = {"n": 2, "rows": 4, "width": 6, "heads": 1, "phases.adam.until": 0.05, "phases.adam.easier": {}}
 """With seed 6 it reaches the floor in 16 rows."""
+
+
+@pytest.fixture(autouse=True)
+def _one_group_at_a_time() -> Iterator[None]:
+    # A group asks for a free port and binds it later: beside another it may find it taken.
+    with (Path(tempfile.gettempdir()) / "precisionlab-one-group.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def torchrun(processes: int, *arguments: object) -> list[str]:
