@@ -39,6 +39,8 @@ _SHARPNESS = 2e-3
 """How near the largest error comes to the smallest possible: relatively, or of the gain where that is smaller."""
 _EXACT_ULPS = 4
 """A largest error of so many u is rounding alone; above it the next layer, where there is one, squares what is left."""
+EMITTED = ("emit_mix", "emit_attention", "emit_read")
+"""Weights of the last layer, in the order of its terms."""
 _FAR = -20.0
 """Problems whose weight is below e to this power do not count."""
 
@@ -83,6 +85,18 @@ def fit_largest(terms: torch.Tensor, target: torch.Tensor) -> Fit:
                 break
         power *= 2
     return judged(terms, target, best / scale)
+
+
+def put(coefficients: torch.Tensor, *places: torch.Tensor) -> None:
+    """Write coefficients, one part after another, into weights.
+
+    Args:
+        coefficients: (..., k).
+        places: Weights (..., k₁), (..., k₂), …, of k in all; changed.
+    """
+    parts = torch.split(coefficients, [place.shape[-1] for place in places], dim=-1)
+    for place, part in zip(places, parts, strict=True):
+        place.copy_(part)
 
 
 def judged(terms: torch.Tensor, target: torch.Tensor, coefficients: torch.Tensor) -> Fit:
@@ -249,9 +263,7 @@ class LayerwiseRun:
             terms = model.terms(model.readers(tokens), tokens, numbers)
             fit, used = _sparse(terms.flatten(0, -3), target.flatten(0, -2), self._fitted, self.config.slack)
             coefficients = _spread(fit.coefficients, used, terms.shape[-1])
-            for name in ("emit_mix", "emit_attention", "emit_read"):
-                size = weights[name].numel()
-                weights[name], coefficients = coefficients[:size], coefficients[size:]
+            put(coefficients, *(weights[name] for name in EMITTED))
         model.to(self.objective.dtype)
         self.theta = torch.cat([weight.flatten() for weight in weights.values()]).to(self.theta)
         self.step += 1

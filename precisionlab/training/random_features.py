@@ -25,7 +25,7 @@ import torch
 from pydantic import Field, PositiveInt
 
 from precisionlab.models.answer_token import AnswerStack
-from precisionlab.training.layerwise import fit_mean
+from precisionlab.training.layerwise import EMITTED, fit_mean, put
 from precisionlab.training.objective import Objective, Stream
 from precisionlab.training.phase import Outcome, Place, State, phase
 
@@ -143,19 +143,14 @@ class RandomFeaturesRun:
         for names, products in zip((("mix", "attention"), _ANSWER), gram, strict=True):
             drawn = torch.cat([weights[name][step] for name in names], dim=-1)
             settled, terms = independent(drawn, products, self.config.cutoff)
-            for name in names:
-                size = weights[name].shape[-1]
-                weights[name][step], settled = settled[:, :size], settled[:, size:]
+            put(settled, *(weights[name][step] for name in names))
         return terms
 
     def _fit(self, prompt: torch.Tensor, target: torch.Tensor, weights: dict[str, torch.Tensor]) -> int:
         terms = torch.cat([
             self.model.terms(answer, tokens, numbers) for tokens, answer, numbers in self._before(prompt)
         ])
-        coefficients = fit_mean(terms, target).coefficients
-        for name in ("emit_mix", "emit_attention", "emit_read"):
-            size = weights[name].numel()
-            weights[name], coefficients = coefficients[:size], coefficients[size:]
+        put(fit_mean(terms, target).coefficients, *(weights[name] for name in EMITTED))
         return terms.shape[-1]
 
 
